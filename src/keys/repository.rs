@@ -7,6 +7,7 @@ mod rows;
 // Below the macros that they use.
 mod change;
 mod follow;
+mod gateways;
 mod page;
 mod read;
 mod spending;
@@ -14,7 +15,8 @@ mod spending;
 use crate::store::Store;
 
 pub use error::KeysError;
-pub(super) use spending::{Exchange, ExchangeError, LEASE_TIME, Spent};
+pub(super) use gateways::LEASE_TIME;
+pub(super) use spending::{Exchange, ExchangeError, Spent};
 
 /// The channel on which PostgreSQL tells other gateways of a change.
 const CHANNEL: &str = "featherwire_keys";

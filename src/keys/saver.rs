@@ -4,9 +4,13 @@
 //! A call waits for an exchange only if the gateway has leased too little for it: about once for
 //! each key and process if this is the only gateway.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::{
@@ -29,11 +33,13 @@ const ROUND_EVERY: Duration = Duration::from_secs(1);
 /// How many rounds pass until the only gateway gives back what no call uses.
 const REST_ROUNDS: u32 = 10;
 
-/// The longest time for one exchange. A database that has stopped answers neither yes nor no.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time without an exchange after which the database still counts as one that has
+/// answered all the time.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 
-/// How many keys one exchange saves at most.
-const KEYS_MAX: usize = 500;
+/// How many accounts one exchange has at most. An exchange may have to be repeated as it is, so it
+/// must not be too large for a slow database.
+const ACCOUNTS_MAX: usize = 256;
 
 /// The task's state.
 pub(super) struct Saver {
@@ -46,10 +52,18 @@ pub(super) struct Saver {
     unknown: Option<Batch>,
     /// The keys with leases.
     holders: BTreeMap<Uuid, Arc<Spending>>,
+    /// The keys with leases that the round has not come to yet.
+    due: BTreeSet<Uuid>,
+    /// Whether leases that no call uses are given back in this round.
+    may_rest: bool,
     gateways: u64,
+    /// Whether leases of other gateways may have to end.
+    has_lost: bool,
     round: u32,
-    /// Since when each exchange has succeeded.
+    /// Since when each exchange has succeeded, without a break.
     well_since: Option<Instant>,
+    /// The end of the last exchange that has succeeded.
+    heard_at: Option<Instant>,
     is_failing: bool,
     /// The leases of a gateway end that has not written for so long.
     lease_time: Duration,
@@ -74,9 +88,13 @@ impl Saver {
             number: 0,
             unknown: None,
             holders: BTreeMap::new(),
+            due: BTreeSet::new(),
+            may_rest: false,
             gateways: 1,
+            has_lost: false,
             round: 0,
             well_since: None,
+            heard_at: None,
             is_failing: false,
             lease_time,
             presence,
@@ -88,10 +106,11 @@ impl Saver {
         let mut end = std::pin::pin!(end);
         let (mut last, mut round_at) = (Instant::now(), Instant::now() + ROUND_EVERY);
         loop {
-            let has_rounds = !self.holders.is_empty() || self.unknown.is_some();
+            let has_rounds = !self.holders.is_empty() || self.unknown.is_some() || self.has_lost;
             let is_round = tokio::select! {
                 biased;
                 () = &mut end => break,
+                () = std::future::ready(()), if !self.due.is_empty() => false,
                 () = sleep_until(round_at), if has_rounds => true,
                 () = self.news.exchange_wanted() => false,
                 () = self.news.changed() => {
@@ -106,7 +125,7 @@ impl Saver {
             let is_whole = is_round || Instant::now() >= round_at;
             if is_whole {
                 round_at = Instant::now() + ROUND_EVERY;
-                self.round = self.round.wrapping_add(1);
+                self.begin_round();
             }
             self.exchange(is_whole).await;
             last = Instant::now();
@@ -118,6 +137,7 @@ impl Saver {
     }
 
     async fn end(mut self) {
+        self.due.clear();
         while self.unknown.is_some() || self.news.has_some() {
             self.exchange(false).await;
             if self.is_failing {
@@ -125,21 +145,34 @@ impl Saver {
                 return;
             }
         }
-        if !self.holders.is_empty()
+        if self.number > 0
             && let Err(error) = self.repository.leave(self.gateway).await
         {
             tracing::debug!(%error, "leases of budgets were not given back, and end by time");
         }
     }
 
-    /// One exchange. `is_whole`: for all keys with leases.
-    async fn exchange(&mut self, is_whole: bool) {
+    /// Begins a round: all leases are renewed by the next exchanges.
+    fn begin_round(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        self.may_rest = self.gateways > 1 || self.round.is_multiple_of(REST_ROUNDS);
+        self.due.extend(self.holders.keys());
+    }
+
+    /// One exchange. `is_round`: even if there is nothing to save, because another gateway may be
+    /// lost.
+    async fn exchange(&mut self, is_round: bool) {
         let batch = match self.unknown.take() {
             Some(batch) => batch,
-            None => self.next_batch(is_whole),
+            None => self.next_batch(),
         };
-        if batch.is_empty() {
+        if batch.is_empty() && !(is_round && self.has_lost) {
             return;
+        }
+        let began = Instant::now();
+        if self.heard_at.is_none_or(|at| began > at + SILENCE_MAX) {
+            // After an outage, all gateways are silent until their next attempt.
+            self.well_since = None;
         }
         let statements: Vec<_> = batch
             .iter()
@@ -154,10 +187,8 @@ impl Saver {
                 .well_since
                 .is_some_and(|since| since.elapsed() >= self.lease_time),
         };
-        let began = Instant::now();
-        let result = timeout(EXCHANGE_TIMEOUT, self.repository.exchange(&exchange)).await;
-        let error = match result {
-            Ok(Ok(exchanged)) => {
+        let error = match self.repository.exchange(&exchange).await {
+            Ok(exchanged) => {
                 self.hold_leases(began);
                 if exchanged.is_new {
                     self.holders
@@ -165,6 +196,7 @@ impl Saver {
                         .for_each(|spending| spending.lose_leases());
                 }
                 self.gateways = exchanged.gateways;
+                self.has_lost = exchanged.has_lost;
                 for ((spending, statement), granted) in batch.iter().zip(&exchanged.granted) {
                     spending.take(statement, granted);
                     if spending.has_lease() {
@@ -175,19 +207,15 @@ impl Saver {
                 }
                 None
             }
-            Ok(Err(ExchangeError::NotSaved(error))) => {
+            Err(ExchangeError::NotSaved(error)) => {
                 for (spending, statement) in &batch {
                     spending.take_back(statement);
                 }
                 Some(error.to_string())
             }
-            Ok(Err(ExchangeError::Unknown(error))) => {
+            Err(ExchangeError::Unknown(error)) => {
                 self.unknown = Some(batch);
                 Some(error.to_string())
-            }
-            Err(_) => {
-                self.unknown = Some(batch);
-                Some(format!("it has not answered for {EXCHANGE_TIMEOUT:?}"))
             }
         };
         if error.is_some() {
@@ -218,21 +246,32 @@ impl Saver {
         }
     }
 
-    /// The statements of the keys with news, and of all that have leases if it is `is_whole`.
-    fn next_batch(&mut self, is_whole: bool) -> Batch {
+    /// The statements of keys with news, and of keys with leases that are due, at most
+    /// [`ACCOUNTS_MAX`].
+    fn next_batch(&mut self) -> Batch {
         self.number = self.number.saturating_add(1);
-        let may_rest = is_whole && (self.gateways > 1 || self.round.is_multiple_of(REST_ROUNDS));
-        let news = self.news.take(KEYS_MAX);
+        let mut room = ACCOUNTS_MAX;
+        let mut has_room = |spending: &Arc<Spending>| {
+            let left = room.checked_sub(spending.accounts());
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
+        let news = self.news.take_while(&mut has_room);
         let mut keys: BTreeMap<_, _> = news
             .into_iter()
-            .map(|spending| (spending.key(), spending))
+            .map(|spending| (spending.key(), (self.due.remove(&spending.key()), spending)))
             .collect();
-        if is_whole {
-            keys.extend(self.holders.iter().map(|(id, key)| (*id, Arc::clone(key))));
+        while let Some(id) = self.due.first()
+            && self.holders.get(id).is_none_or(&mut has_room)
+            && let Some(id) = self.due.pop_first()
+        {
+            if let Some(spending) = self.holders.get(&id) {
+                keys.insert(id, (true, Arc::clone(spending)));
+            }
         }
         let mut batch = Batch::new();
-        for spending in keys.into_values() {
-            let mut statements = spending.states_to_save(may_rest, is_whole);
+        for (is_due, spending) in keys.into_values() {
+            let mut statements = spending.states_to_save(is_due && self.may_rest, is_due);
             statements.sort_unstable_by_key(|statement| statement.name);
             let lines = statements.into_iter();
             batch.extend(lines.map(|statement| (Arc::clone(&spending), statement)));
@@ -256,7 +295,9 @@ impl Saver {
         if is_failing {
             self.well_since = None;
         } else {
-            self.well_since.get_or_insert_with(Instant::now);
+            let now = Instant::now();
+            self.well_since.get_or_insert(now);
+            self.heard_at = Some(now);
         }
         self.news.end_exchange(is_failing);
     }

@@ -241,6 +241,11 @@ impl Spending {
         self.lock().iter_mut().for_each(Account::lose_lease);
     }
 
+    /// How many budgets it has had.
+    pub(super) fn accounts(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Whether it has a lease.
     pub(super) fn has_lease(&self) -> bool {
         self.lock().iter().any(Account::has_lease)

@@ -78,10 +78,14 @@ impl SpendingNews {
         self.0.wanted.notified().await;
     }
 
-    /// Takes at most `max` keys from the list.
-    pub(super) fn take(&self, max: usize) -> Vec<Arc<Spending>> {
+    /// Takes keys from the beginning of the list, as long as `more` says so of the next one.
+    pub(super) fn take_while(
+        &self,
+        mut more: impl FnMut(&Arc<Spending>) -> bool,
+    ) -> Vec<Arc<Spending>> {
         self.list(|list| {
-            let rest = list.split_off(list.len().min(max));
+            let end = list.iter().position(|key| !more(key));
+            let rest = list.split_off(end.unwrap_or(list.len()));
             std::mem::replace(list, rest)
         })
     }

@@ -18,9 +18,11 @@ mod migrate;
 mod permissions;
 mod pool;
 mod presence;
+mod time_limit;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use migrate::Migrated;
 pub(crate) use pool::on_each;
 pub use pool::{BeginWrite, Pool, Store};
 pub use presence::Presence;
+pub(crate) use time_limit::{begin_on, end_if_late};

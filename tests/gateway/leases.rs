@@ -125,3 +125,53 @@ async fn a_gateway_that_is_cut_off_stops_before_another_one_has_its_leases() {
         assert_eq!(spent(&direct).await, all);
     }
 }
+
+#[tokio::test]
+async fn a_gateway_that_comes_back_while_another_one_ends_it_keeps_its_leases() {
+    for (database, gate, behind) in behind_gates().await {
+        let create = ["create", "--name", "app", "--budget", "requests=60/total"];
+        let key = database.keys_json(&create).await;
+        let secret = text(&key, "secret");
+        let emulator = Emulator::start().await;
+        let first = Member::start(&behind, &emulator).await;
+        assert_eq!(first.call(secret).await.0, 200);
+        gate.close();
+
+        // The first gateway comes back, in a transaction that takes some time. Its row has a time in
+        // the future, so that it does not get lost again.
+        let pool = sqlx::PgPool::connect(&database.url).await.unwrap();
+        let mut back = pool.begin().await.unwrap();
+        let see = "UPDATE featherwire_gateways SET seen_at = seen_at + 1000000";
+        sqlx::query(see).execute(&mut *back).await.unwrap();
+        let second = Member::start(&database.location(), &emulator).await;
+        poll::until("the second gateway ends the first one", async || {
+            assert_ne!(second.call(secret).await.0, 200);
+            let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND \
+                           datname = current_database() AND query LIKE '%ended_at = $3%'";
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&pool).await.unwrap();
+            waiting > 0
+        })
+        .await;
+        back.commit().await.unwrap();
+        let numbers = async || -> Vec<i64> {
+            let batches = "SELECT batch FROM featherwire_gateways ORDER BY seen_at";
+            sqlx::query_scalar(batches).fetch_all(&pool).await.unwrap()
+        };
+        let before = numbers().await[0];
+        poll::until("the second gateway goes on", async || {
+            assert_ne!(second.call(secret).await.0, 200);
+            numbers().await[0] > before + 1
+        })
+        .await;
+        let leased: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM featherwire_leases")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(leased, 1);
+        gate.open();
+        poll::until("the first gateway goes on", async || {
+            first.call(secret).await.0 == 200
+        })
+        .await;
+    }
+}

@@ -1,25 +1,28 @@
 //! What keys have spent of their budgets, and who may spend the rest, in the database.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
+use sqlx::{Database, Encode, QueryBuilder, Type};
 use uuid::Uuid;
 
-use super::Repository;
+use super::{
+    Repository,
+    gateways::{Seen, see_gateway},
+};
 use crate::{
     keys::{
         account::{AccountName, Granted, Statement},
         budget::{BudgetPeriod, BudgetUnit},
-        clock::milliseconds,
     },
-    store::{BeginWrite as _, Presence, StoreError, on_each},
+    store::{BeginWrite, StoreError, begin_on, end_if_late, on_each},
 };
 
-/// The leases of a gateway that has not written for so long end. It is longer than a restart of a
-/// database, during which calls go on with what is leased.
-pub(in crate::keys) const LEASE_TIME: Duration = Duration::from_secs(60);
-
-/// A gateway that has not written for so long has no part in what is left of budgets.
-const SHARE_TIME: Duration = Duration::from_secs(5);
+/// The longest time for the statements of an exchange. A database that has stopped answers neither
+/// yes nor no.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One exchange of a gateway with the database.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ pub(in crate::keys) struct Exchange<'a> {
     /// repeated.
     pub(in crate::keys) number: i64,
     /// The key and the account of each statement, sorted, so that two gateways cannot wait for each
-    /// other.
+    /// other. Each account has at most one.
     pub(in crate::keys) statements: &'a [(Uuid, Statement)],
     /// The leases of a gateway end that has not written for so long.
     pub(in crate::keys) lease_time: Duration,
@@ -45,7 +48,9 @@ pub(in crate::keys) struct Exchanged {
     pub(in crate::keys) granted: Vec<Granted>,
     /// How many gateways share what is left, with this one.
     pub(in crate::keys) gateways: u64,
-    /// Whether the database did not know this gateway.
+    /// Whether other gateways have not written for some time, so that their leases may have to end.
+    pub(in crate::keys) has_lost: bool,
+    /// Whether the gateway has no leases but those that it gets now.
     pub(in crate::keys) is_new: bool,
 }
 
@@ -58,26 +63,12 @@ pub(in crate::keys) enum ExchangeError {
     Unknown(StoreError),
 }
 
-const SEE_GATEWAY: &str = "INSERT INTO featherwire_gateways (id, batch, seen_at)
-    VALUES ($1, 0, $2)
-    ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
-    RETURNING batch";
-
-const END_LEASES: &str = "DELETE FROM featherwire_leases WHERE gateway_id IN (
-    SELECT id FROM featherwire_gateways WHERE seen_at < $1)";
-
-/// Another gateway may end leases at the same time, and a lost gateway may come back.
-const FORGET_GATEWAYS: &str = "DELETE FROM featherwire_gateways WHERE seen_at < $1
-    AND NOT EXISTS (SELECT 1 FROM featherwire_leases WHERE gateway_id = featherwire_gateways.id)";
-
-const COUNT_GATEWAYS: &str = "SELECT COUNT(*) FROM featherwire_gateways WHERE seen_at >= $1";
-
 /// Adds what was spent, and reads the sum of all gateways. A later window replaces an earlier one.
-/// The row is locked until the end of the transaction, so that one gateway after the other changes
+/// The rows are locked until the end of the transaction, so that one gateway after the other changes
 /// the leases of a budget.
-const ADD: &str = "INSERT INTO featherwire_spending (key_id, unit, period, window_number, spent)
-    VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (key_id, unit, period) DO UPDATE SET
+const ADD: &str = "INSERT INTO featherwire_spending (key_id, unit, period, window_number, spent) ";
+
+const ADD_TO: &str = " ON CONFLICT (key_id, unit, period) DO UPDATE SET
         spent = CASE
             WHEN excluded.window_number > featherwire_spending.window_number THEN excluded.spent
             WHEN excluded.window_number < featherwire_spending.window_number
@@ -89,24 +80,26 @@ const ADD: &str = "INSERT INTO featherwire_spending (key_id, unit, period, windo
                 THEN excluded.window_number
             ELSE featherwire_spending.window_number
         END
-    RETURNING window_number, spent";
+    RETURNING key_id, unit, period, window_number, spent";
 
-const LEASED_BY_OTHERS: &str = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT)
-    FROM featherwire_leases
-    WHERE key_id = $1 AND unit = $2 AND period = $3 AND window_number = $4 AND gateway_id <> $5";
+const LEASED_BY_OTHERS: &str = "SELECT key_id, unit, period, window_number,
+    CAST(SUM(amount) AS BIGINT) FROM featherwire_leases WHERE gateway_id <> ";
+
+const OF_EACH: &str = " GROUP BY key_id, unit, period, window_number";
 
 const LEASE: &str = "INSERT INTO featherwire_leases
-    (key_id, unit, period, gateway_id, window_number, amount) VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT (key_id, unit, period, gateway_id) DO UPDATE SET
+    (key_id, unit, period, gateway_id, window_number, amount) ";
+
+const LEASE_AGAIN: &str = " ON CONFLICT (key_id, unit, period, gateway_id) DO UPDATE SET
         window_number = excluded.window_number, amount = excluded.amount";
 
-const END_LEASE: &str = "DELETE FROM featherwire_leases
-    WHERE key_id = $1 AND unit = $2 AND period = $3 AND gateway_id = $4";
+const RETURN_LEASES: &str = "DELETE FROM featherwire_leases WHERE gateway_id = ";
 
 const RECORD_BATCH: &str = "UPDATE featherwire_gateways SET batch = $2 WHERE id = $1";
 
 const READ: &str = "SELECT key_id, unit, period, window_number, spent FROM featherwire_spending";
 
+/// An account, its window and an amount.
 type Row = (Uuid, String, String, i64, i64);
 
 /// What was spent of one budget in its last window.
@@ -120,7 +113,8 @@ pub(in crate::keys) struct Spent {
 }
 
 impl Repository {
-    /// Adds what keys have spent, and leases what they may still spend.
+    /// Adds what keys have spent, and leases what they may still spend. The number of database
+    /// statements does not depend on that of accounts.
     ///
     /// # Errors
     /// Those of the database.
@@ -128,96 +122,51 @@ impl Repository {
         &self,
         exchange: &Exchange<'_>,
     ) -> Result<Exchanged, ExchangeError> {
-        let Exchange {
-            gateway,
-            number,
-            statements,
-            lease_time,
-            may_end_leases,
-        } = *exchange;
         let mut is_committing = false;
         let run = async {
             on_each!(self.store, pool => {
-                let mut transaction = pool.begin_write().await?;
-                let now = pool.now(&mut transaction).await?;
-                let saved: i64 = sqlx::query_scalar(SEE_GATEWAY)
-                    .bind(gateway)
-                    .bind(now)
-                    .fetch_one(&mut *transaction)
-                    .await?;
-                if may_end_leases {
-                    for statement in [END_LEASES, FORGET_GATEWAYS] {
-                        sqlx::query(statement)
-                            .bind(now.saturating_sub(milliseconds(lease_time)))
-                            .execute(&mut *transaction)
+                let acquire = pool.acquire();
+                let mut connection = self.store.within(EXCHANGE_TIMEOUT, acquire).await?;
+                let work = async {
+                    let mut transaction = begin_on(pool, &mut connection).await?;
+                    let seen = see_gateway!(pool, transaction, exchange);
+                    let mut granted = Vec::new();
+                    if !exchange.statements.is_empty() {
+                        let rows: Vec<Row> = add(pool, exchange, seen.saved)
+                            .build_query_as()
+                            .persistent(false)
+                            .fetch_all(&mut *transaction)
                             .await?;
+                        let spent = by_account(rows);
+                        let rows: Vec<Row> = others(pool, exchange)
+                            .build_query_as()
+                            .persistent(false)
+                            .fetch_all(&mut *transaction)
+                            .await?;
+                        let others = by_account(rows);
+                        granted = grant(exchange, seen, &spent, &others);
+                        for query in leases(pool, exchange, &granted).iter_mut().flatten() {
+                            let query = query.build().persistent(false);
+                            query.execute(&mut *transaction).await?;
+                        }
                     }
-                }
-                let gateways: i64 = sqlx::query_scalar(COUNT_GATEWAYS)
-                    .bind(now.saturating_sub(milliseconds(SHARE_TIME)))
-                    .fetch_one(&mut *transaction)
-                    .await?;
-                let gateways = amount(gateways);
-                let mut granted = Vec::with_capacity(statements.len());
-                for (key, statement) in statements {
-                    let mut statement = *statement;
-                    if saved == 0 {
-                        // Others may have what it has given out.
-                        statement.given_out = 0;
-                    }
-                    let (unit, period) = names(statement.name);
-                    // The exchange was saved before, but its answer was lost.
-                    let new = if saved == number { 0 } else { statement.spent };
-                    let (window, spent): (i64, i64) = sqlx::query_as(ADD)
-                        .bind(key)
-                        .bind(unit)
-                        .bind(period)
-                        .bind(statement.window)
-                        .bind(column(new))
-                        .fetch_one(&mut *transaction)
+                    sqlx::query(RECORD_BATCH)
+                        .bind(exchange.gateway)
+                        .bind(exchange.number)
+                        .execute(&mut *transaction)
                         .await?;
-                    let others: i64 = sqlx::query_scalar(LEASED_BY_OTHERS)
-                        .bind(key)
-                        .bind(unit)
-                        .bind(period)
-                        .bind(window)
-                        .bind(gateway)
-                        .fetch_one(&mut *transaction)
-                        .await?;
-                    let part = statement.grant(window, amount(spent), amount(others), gateways);
-                    if part.lease > 0 {
-                        sqlx::query(LEASE)
-                            .bind(key)
-                            .bind(unit)
-                            .bind(period)
-                            .bind(gateway)
-                            .bind(window)
-                            .bind(column(part.lease))
-                            .execute(&mut *transaction)
-                            .await?;
-                    } else {
-                        sqlx::query(END_LEASE)
-                            .bind(key)
-                            .bind(unit)
-                            .bind(period)
-                            .bind(gateway)
-                            .execute(&mut *transaction)
-                            .await?;
-                    }
-                    granted.push(part);
-                }
-                sqlx::query(RECORD_BATCH)
-                    .bind(gateway)
-                    .bind(number)
-                    .execute(&mut *transaction)
-                    .await?;
-                is_committing = true;
-                transaction.commit().await?;
-                Ok(Exchanged {
-                    granted,
-                    gateways,
-                    is_new: saved == 0,
-                })
+                    is_committing = true;
+                    transaction.commit().await?;
+                    Ok(Exchanged {
+                        granted,
+                        gateways: amount(seen.gateways),
+                        has_lost: seen.lost > 0,
+                        is_new: seen.is_new,
+                    })
+                };
+                let exchanged = self.store.within(EXCHANGE_TIMEOUT, work).await;
+                end_if_late(connection, &exchanged);
+                exchanged
             })
         };
         let result: sqlx::Result<_> = run.await;
@@ -228,52 +177,6 @@ impl Repository {
                 false => ExchangeError::NotSaved(error),
             }
         })
-    }
-
-    /// Ends all leases, if no other process serves from the database: those that had them have
-    /// crashed. Returns what must live as long as this process serves.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub(in crate::keys) async fn enter(&self) -> Result<Option<Presence>, StoreError> {
-        let presence = self.store.enter();
-        if !presence.as_ref().is_some_and(Presence::is_alone) {
-            return Ok(presence);
-        }
-        let run = async {
-            on_each!(self.store, pool => {
-                let mut transaction = pool.begin_write().await?;
-                for statement in ["DELETE FROM featherwire_leases", "DELETE FROM featherwire_gateways"] {
-                    sqlx::query(statement).execute(&mut *transaction).await?;
-                }
-                transaction.commit().await
-            })
-        };
-        run.await.map_err(|error| self.store.error(error))?;
-        Ok(presence)
-    }
-
-    /// Gives all leases of a gateway back.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub(in crate::keys) async fn leave(&self, gateway: Uuid) -> Result<(), StoreError> {
-        let run = async {
-            on_each!(self.store, pool => {
-                let mut transaction = pool.begin_write().await?;
-                for statement in [
-                    "DELETE FROM featherwire_leases WHERE gateway_id = $1",
-                    "DELETE FROM featherwire_gateways WHERE id = $1",
-                ] {
-                    sqlx::query(statement)
-                        .bind(gateway)
-                        .execute(&mut *transaction)
-                        .await?;
-                }
-                transaction.commit().await
-            })
-        };
-        run.await.map_err(|error| self.store.error(error))
     }
 
     /// What all keys have spent. A row that this version does not know is left out.
@@ -300,6 +203,133 @@ impl Repository {
         };
         Ok(rows.into_iter().filter_map(read).collect())
     }
+}
+
+/// A value that is a parameter of statements.
+trait Bind<D: Database>: Type<D> + for<'t> Encode<'t, D> {}
+
+impl<D: Database, T: Type<D> + for<'t> Encode<'t, D>> Bind<D> for T {}
+
+/// Adds what was spent. `saved` is the number of the last exchange that was saved.
+fn add<D: Database, P: BeginWrite<Database = D>>(
+    _: &P,
+    exchange: &Exchange<'_>,
+    saved: i64,
+) -> QueryBuilder<D>
+where
+    Uuid: Bind<D>,
+    i64: Bind<D>,
+    &'static str: Bind<D>,
+{
+    let mut query = QueryBuilder::new(ADD);
+    query.push_values(exchange.statements, |mut row, (key, statement)| {
+        let (unit, period) = names(statement.name);
+        // The exchange was saved before, but its answer was lost.
+        let is_saved = saved == exchange.number;
+        let spent = if is_saved { 0 } else { statement.spent };
+        row.push_bind(*key)
+            .push_bind(unit)
+            .push_bind(period)
+            .push_bind(statement.window)
+            .push_bind(column(spent));
+    });
+    query.push(ADD_TO);
+    query
+}
+
+/// What other gateways have leased of the budgets of these keys.
+fn others<D: Database, P: BeginWrite<Database = D>>(
+    _: &P,
+    exchange: &Exchange<'_>,
+) -> QueryBuilder<D>
+where
+    Uuid: Bind<D>,
+{
+    let mut query = QueryBuilder::new(LEASED_BY_OTHERS);
+    query.push_bind(exchange.gateway).push(" AND key_id IN (");
+    let keys: BTreeSet<_> = exchange.statements.iter().map(|(key, _)| *key).collect();
+    let mut list = query.separated(", ");
+    for key in keys {
+        list.push_bind(key);
+    }
+    query.push(")").push(OF_EACH);
+    query
+}
+
+/// The amounts of all accounts in `rows`, in their windows.
+type Amounts = HashMap<(Uuid, String, String), Vec<(i64, u64)>>;
+
+fn by_account(rows: Vec<Row>) -> Amounts {
+    let mut amounts = Amounts::new();
+    for (key, unit, period, window, column) in rows {
+        let account = amounts.entry((key, unit, period)).or_default();
+        account.push((window, amount(column)));
+    }
+    amounts
+}
+
+/// The lease of each account.
+fn grant(exchange: &Exchange<'_>, seen: Seen, spent: &Amounts, others: &Amounts) -> Vec<Granted> {
+    let grant = |(key, statement): &(Uuid, Statement)| {
+        let (unit, period) = names(statement.name);
+        let account = (*key, unit.to_owned(), period.to_owned());
+        let of_account = |amounts: &Amounts| amounts.get(&account).cloned().unwrap_or_default();
+        let first = of_account(spent).first().copied();
+        let (window, spent) = first.unwrap_or((statement.window, statement.spent));
+        let others: u64 = of_account(others)
+            .into_iter()
+            .filter_map(|(of, amount)| (of == window).then_some(amount))
+            .sum();
+        let mut statement = *statement;
+        if seen.is_new {
+            // Others may have what it has given out.
+            statement.given_out = 0;
+        }
+        statement.grant(window, spent, others, amount(seen.gateways))
+    };
+    exchange.statements.iter().map(grant).collect()
+}
+
+/// Records the leases that are `granted`, and removes those that are not.
+fn leases<D: Database, P: BeginWrite<Database = D>>(
+    _: &P,
+    exchange: &Exchange<'_>,
+    granted: &[Granted],
+) -> [Option<QueryBuilder<D>>; 2]
+where
+    Uuid: Bind<D>,
+    i64: Bind<D>,
+    &'static str: Bind<D>,
+{
+    let all = exchange.statements.iter().zip(granted);
+    let (some, none): (Vec<_>, Vec<_>) = all.partition(|(_, granted)| granted.lease > 0);
+    let lease = (!some.is_empty()).then(|| {
+        let mut query = QueryBuilder::new(LEASE);
+        query.push_values(some, |mut row, ((key, statement), granted)| {
+            let (unit, period) = names(statement.name);
+            row.push_bind(*key)
+                .push_bind(unit)
+                .push_bind(period)
+                .push_bind(exchange.gateway)
+                .push_bind(granted.window)
+                .push_bind(column(granted.lease));
+        });
+        query.push(LEASE_AGAIN);
+        query
+    });
+    let give_back = (!none.is_empty()).then(|| {
+        let mut query = QueryBuilder::new(RETURN_LEASES);
+        query
+            .push_bind(exchange.gateway)
+            .push(" AND (key_id, unit, period) IN (");
+        query.push_values(none, |mut row, ((key, statement), _)| {
+            let (unit, period) = names(statement.name);
+            row.push_bind(*key).push_bind(unit).push_bind(period);
+        });
+        query.push(")");
+        query
+    });
+    [lease, give_back]
 }
 
 fn names(name: AccountName) -> (&'static str, &'static str) {

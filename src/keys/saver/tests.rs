@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use secrecy::ExposeSecret;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -42,29 +42,52 @@ impl Gateway {
         let (end, ended) = oneshot::channel();
         let saver = Saver::new(news, repository.clone(), LEASE_TIME, presence);
         Self {
-            identity: directory
-                .find(secret.secret.expose_secret().as_bytes())
-                .unwrap()
-                .unwrap(),
+            identity: identity(&directory, secret),
             end,
             task: tokio::spawn(saver.run(async move { _ = ended.await })),
         }
     }
 
     async fn reserve(&self, tokens: u64) -> crate::error::Result<Allowance> {
-        let ask = Ask {
-            prompt_tokens: 0,
-            choices: 1,
-            max_tokens: Some(tokens),
-            model_max_tokens: 0,
-        };
-        self.identity.reserve(ask, std::time::Instant::now()).await
+        let now = std::time::Instant::now();
+        self.identity.reserve(ask(tokens), now).await
     }
 
     async fn end(self) {
         drop(self.end);
         self.task.await.unwrap();
     }
+}
+
+fn identity(directory: &Directory, secret: &NewSecret) -> Identity {
+    let secret = secret.secret.expose_secret().as_bytes();
+    directory.find(secret).unwrap().unwrap()
+}
+
+fn ask(tokens: u64) -> Ask {
+    Ask {
+        prompt_tokens: 0,
+        choices: 1,
+        max_tokens: Some(tokens),
+        model_max_tokens: 0,
+    }
+}
+
+/// A saver that is not running.
+async fn alone(repository: &Repository) -> (Directory, Saver) {
+    let directory = Directory::new(&[], &[]);
+    let news = directory.spending_news();
+    news.need_leases();
+    directory.apply(repository.changes_after(0).await.unwrap());
+    let saver = Saver::new(news, repository.clone(), LEASE_TIME, None);
+    (directory, saver)
+}
+
+/// Advances the clock. The database needs real time, so the clock is paused only here.
+async fn advance(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 /// A database with one key, which several gateways of this process use.
@@ -96,6 +119,34 @@ fn tokens(tokens: u64) -> Amounts {
         requests: 1,
         unit_ms: 0,
     }
+}
+
+/// A statement without news.
+fn statement() -> Statement {
+    Statement {
+        name: AccountName {
+            of: BudgetUnit::Tokens,
+            per: BudgetPeriod::Total,
+        },
+        window: 0,
+        limit: BUDGET,
+        spent: 0,
+        reserved: 0,
+        demand: 0,
+        given_out: 0,
+        is_idle: false,
+    }
+}
+
+/// The database has not heard of a gateway for a long time.
+async fn forget_time_of(store: &Store, gateway: Uuid) {
+    on_each!(store, pool => {
+        sqlx::query("UPDATE featherwire_gateways SET seen_at = seen_at - 600000 WHERE id = $1")
+            .bind(gateway)
+            .execute(pool)
+            .await
+            .unwrap();
+    });
 }
 
 #[tokio::test]
@@ -165,17 +216,8 @@ async fn a_gateway_that_crashes_loses_its_leases() {
     let (store, _, repository) = database().await;
     let key = repository.list().await.unwrap()[0].id;
     let statement = Statement {
-        name: AccountName {
-            of: BudgetUnit::Tokens,
-            per: BudgetPeriod::Total,
-        },
-        window: 0,
-        limit: BUDGET,
-        spent: 0,
-        reserved: 0,
         demand: 50,
-        given_out: 0,
-        is_idle: false,
+        ..statement()
     };
     let (crashed, other) = (Uuid::now_v7(), Uuid::now_v7());
     let exchange = async |gateway, number, statement: &Statement, may_end_leases| {
@@ -195,13 +237,7 @@ async fn a_gateway_that_crashes_loses_its_leases() {
     );
     assert_eq!(exchange(other, 1, &statement, true).await.0.lease, 0);
 
-    on_each!(store, pool => {
-        sqlx::query("UPDATE featherwire_gateways SET seen_at = 0 WHERE id = $1")
-            .bind(crashed)
-            .execute(pool)
-            .await
-            .unwrap();
-    });
+    forget_time_of(&store, crashed).await;
     // Nobody ends them unless it has seen the database well for long enough.
     assert_eq!(exchange(other, 2, &statement, false).await.0.lease, 0);
     assert_eq!(exchange(other, 3, &statement, true).await.0.lease, BUDGET);
@@ -216,33 +252,120 @@ async fn a_gateway_that_crashes_loses_its_leases() {
 }
 
 #[tokio::test]
-async fn an_exchange_that_is_repeated_counts_once() {
-    let (_, _, repository) = database().await;
+async fn an_exchange_that_is_repeated_counts_once_even_if_the_gateway_was_lost_in_between() {
+    let (store, _, repository) = database().await;
     let key = repository.list().await.unwrap()[0].id;
-    let statement = Statement {
-        name: AccountName {
-            of: BudgetUnit::Tokens,
-            per: BudgetPeriod::Total,
-        },
-        window: 0,
-        limit: BUDGET,
-        spent: 30,
-        reserved: 0,
-        demand: 0,
-        given_out: 0,
-        is_idle: false,
+    let gateway = Uuid::now_v7();
+    let exchange = async |gateway, number, spent, may_end_leases| {
+        let statement = Statement {
+            spent,
+            ..statement()
+        };
+        let exchange = Exchange {
+            gateway,
+            number,
+            statements: &[(key, statement)],
+            lease_time: LEASE_TIME,
+            may_end_leases,
+        };
+        repository.exchange(&exchange).await.unwrap().granted[0]
+    };
+    for _ in 0..2 {
+        assert_eq!(exchange(gateway, 4, 30, false).await.spent, 30);
+    }
+    forget_time_of(&store, gateway).await;
+    assert_eq!(exchange(Uuid::now_v7(), 1, 5, true).await.spent, 35);
+    // Its answer is repeated to it, and it goes on.
+    assert_eq!(exchange(gateway, 4, 30, false).await.spent, 35);
+    assert_eq!(exchange(gateway, 5, 7, false).await.spent, 42);
+}
+
+#[tokio::test]
+async fn what_many_keys_spend_is_exchanged_in_parts() {
+    const KEYS: usize = ACCOUNTS_MAX + 40;
+    let (_, _, repository) = database().await;
+    let mut secrets = Vec::new();
+    for _ in 0..KEYS {
+        let mut settings = KeySettings::named("app");
+        settings.limits.budgets = vec!["tokens=1000/total".parse().unwrap()];
+        let created = repository.create(&Actor::Local, Role::Inference, SecretKind::Live, settings);
+        secrets.push(created.await.unwrap().1);
+    }
+    let (directory, mut saver) = alone(&repository).await;
+    let identities: Vec<_> = secrets
+        .iter()
+        .map(|new| identity(&directory, new))
+        .collect();
+    let now = std::time::Instant::now();
+    let mut calls: Vec<_> = identities
+        .iter()
+        .map(|identity| Box::pin(identity.reserve(ask(40), now)))
+        .collect();
+    assert!(calls.iter_mut().all(|call| call.now_or_never().is_none()));
+    for _ in 0..2 {
+        saver.exchange(false).await;
+    }
+    for allowance in join_all(calls).await {
+        allowance.unwrap().settle(tokens(3));
+    }
+    for _ in 0..2 {
+        saver.exchange(false).await;
+    }
+    assert!(saver.next_batch().is_empty());
+    saver.begin_round();
+    let sizes = [(); 3].map(|()| saver.next_batch().len());
+    assert_eq!(sizes, [ACCOUNTS_MAX, 40, 0]);
+    let spent = repository.spent().await.unwrap();
+    assert_eq!(spent.len(), KEYS);
+    assert!(spent.iter().all(|spent| spent.amount == 3));
+}
+
+#[tokio::test]
+async fn after_an_outage_a_gateway_that_was_idle_gives_others_time_to_come_back() {
+    let (store, secret, repository) = database().await;
+    let key = repository.list().await.unwrap()[0].id;
+    let busy = Uuid::now_v7();
+    let leases = async || -> i64 {
+        on_each!(store, pool => {
+            let text = "SELECT COUNT(*) FROM featherwire_leases WHERE gateway_id = $1";
+            let count = sqlx::query_scalar(text).bind(busy);
+            count.fetch_one(pool).await.unwrap()
+        })
+    };
+    let demand = Statement {
+        demand: 50,
+        ..statement()
     };
     let exchange = Exchange {
-        gateway: Uuid::now_v7(),
-        number: 4,
-        statements: &[(key, statement)],
+        gateway: busy,
+        number: 1,
+        statements: &[(key, demand)],
         lease_time: LEASE_TIME,
         may_end_leases: false,
     };
-    for _ in 0..2 {
-        let exchanged = repository.exchange(&exchange).await.unwrap();
-        assert_eq!(exchanged.granted[0].spent, 30);
+    repository.exchange(&exchange).await.unwrap();
+    let (directory, mut saver) = alone(&repository).await;
+    let identity = identity(&directory, &secret);
+    let call = async |saver: &mut Saver| {
+        let call = identity.reserve(ask(10), std::time::Instant::now());
+        assert!(call.now_or_never().is_none());
+        saver.exchange(false).await;
+    };
+    call(&mut saver).await;
+    advance(LEASE_TIME * 2).await;
+    // Nobody could write.
+    forget_time_of(&store, busy).await;
+    call(&mut saver).await;
+    assert_eq!((leases().await, saver.has_lost), (1, true));
+    // Without calls it goes on to look, and then it knows that the other one is lost.
+    let mut rounds = 0;
+    while saver.has_lost {
+        assert_eq!(leases().await, 1);
+        advance(ROUND_EVERY).await;
+        saver.exchange(true).await;
+        rounds += 1;
     }
+    assert_eq!((leases().await, rounds), (0, LEASE_TIME.as_secs()));
 }
 
 #[tokio::test]

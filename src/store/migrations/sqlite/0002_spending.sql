@@ -11,14 +11,16 @@ CREATE TABLE featherwire_spending (
     PRIMARY KEY (key_id, unit, period)
 ) STRICT;
 
--- The gateways that have leases.
+-- The gateways that have leases or had some in the last day.
 CREATE TABLE featherwire_gateways (
     -- Made at each start of a gateway.
     id BLOB PRIMARY KEY NOT NULL,
     -- The number of the last batch of spending that it has saved.
     batch INTEGER NOT NULL,
     -- When it wrote last, by the clock of the database.
-    seen_at INTEGER NOT NULL
+    seen_at INTEGER NOT NULL,
+    -- When others have ended its leases. A gateway that comes back has none then.
+    ended_at INTEGER
 ) STRICT;
 
 -- What gateways may still give out of a budget without asking. What is spent and what is leased are
