@@ -113,12 +113,16 @@ impl Account {
     /// Begins a later window. A clock that goes back does not open a window again.
     pub(super) fn reach(&mut self, window: i64) {
         if window > self.window {
-            *self = Self {
-                limit: self.limit,
-                demand: self.demand,
-                ..Self::new(self.name, window, self.lease.is_some())
-            };
+            self.begin(window);
         }
+    }
+
+    fn begin(&mut self, window: i64) {
+        *self = Self {
+            limit: self.limit,
+            demand: self.demand,
+            ..Self::new(self.name, window, self.lease.is_some())
+        };
     }
 
     /// What calls may get of a budget of `limit`. `leases_hold`: whether the gateway may give out
@@ -203,6 +207,11 @@ impl Account {
 
     /// Ends an exchange with the database, which began with `statement`.
     pub(super) fn take(&mut self, statement: &Statement, granted: &Granted) {
+        if granted.window < statement.window && statement.window == self.window {
+            // The clock of this machine is wrong: the window has not begun, so nothing was given out
+            // in it.
+            self.begin(granted.window);
+        }
         self.reach(granted.window);
         if self.window != granted.window {
             return;

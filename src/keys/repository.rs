@@ -16,7 +16,7 @@ use crate::store::Store;
 
 pub use error::KeysError;
 pub(super) use gateways::LEASE_TIME;
-pub(super) use spending::{Exchange, ExchangeError, Spent};
+pub(super) use spending::{CLOCK_TOLERANCE, Exchange, ExchangeError, Spent};
 
 /// The channel on which PostgreSQL tells other gateways of a change.
 const CHANNEL: &str = "featherwire_keys";

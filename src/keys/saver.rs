@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::{
     account::Statement,
-    repository::{Exchange, ExchangeError, Repository},
+    clock::{UnixMs, milliseconds, now},
+    repository::{CLOCK_TOLERANCE, Exchange, ExchangeError, Repository},
     spending::Spending,
     spending_news::SpendingNews,
 };
@@ -65,6 +66,7 @@ pub(super) struct Saver {
     /// The end of the last exchange that has succeeded.
     heard_at: Option<Instant>,
     is_failing: bool,
+    is_clock_wrong: bool,
     /// The leases of a gateway end that has not written for so long.
     lease_time: Duration,
     /// Tells whether there are other gateways. `None` if that is not known.
@@ -96,6 +98,7 @@ impl Saver {
             well_since: None,
             heard_at: None,
             is_failing: false,
+            is_clock_wrong: false,
             lease_time,
             presence,
         }
@@ -190,6 +193,7 @@ impl Saver {
         let error = match self.repository.exchange(&exchange).await {
             Ok(exchanged) => {
                 self.hold_leases(began);
+                self.compare_clocks(exchanged.now);
                 if exchanged.is_new {
                     self.holders
                         .values()
@@ -222,6 +226,22 @@ impl Saver {
             self.hold_leases_if_alone();
         }
         self.report(error);
+    }
+
+    /// Days of budgets begin by the clock of the database, if that of this machine is wrong.
+    fn compare_clocks(&mut self, of_database: UnixMs) {
+        let offset = of_database.saturating_sub(now());
+        let is_wrong = offset.abs() > milliseconds(CLOCK_TOLERANCE);
+        self.news
+            .set_clock_offset(if is_wrong { offset } else { 0 });
+        if is_wrong && !self.is_clock_wrong {
+            tracing::warn!(
+                seconds = offset / 1000,
+                "the clocks of this machine and of the database differ: days of budgets begin by \
+                 that of the database"
+            );
+        }
+        self.is_clock_wrong = is_wrong;
     }
 
     /// Others do not get the leases of this gateway before `lease_time` after `heard`, when the

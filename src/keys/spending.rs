@@ -130,6 +130,7 @@ impl Spending {
         terms: Terms,
         now: UnixMs,
     ) -> Result<Reservation, Refusal> {
+        let now = self.news.time_of_budgets(now);
         let mut accounts = self.lock();
         let leases_hold = !budgets.is_empty() && self.news.fence().holds();
         let mut granted = ask;
@@ -197,6 +198,7 @@ impl Spending {
 
     /// How much of `budget` is spent and how much is reserved, in the budget's smallest unit.
     pub fn state(&self, budget: &Budget, now: UnixMs) -> (u64, u64) {
+        let now = self.news.time_of_budgets(now);
         let mut accounts = self.lock();
         self.account(&mut accounts, budget, now).state()
     }

@@ -5,13 +5,13 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
 use tokio::sync::{Notify, watch};
 
-use super::{fence::Fence, spending::Spending};
+use super::{clock::UnixMs, fence::Fence, spending::Spending};
 
 /// The keys with something to tell the database. Cheap to clone; all clones share one list.
 #[derive(Clone, Default)]
@@ -22,6 +22,8 @@ struct Shared {
     /// Whether budgets are shared with other gateways.
     has_leases: AtomicBool,
     fence: Fence,
+    /// What must be added to the time of this machine.
+    clock_offset_ms: AtomicI64,
     /// Each key is in it at most once.
     list: Mutex<Vec<Arc<Spending>>>,
     changed: Notify,
@@ -52,6 +54,16 @@ impl SpendingNews {
     /// Until when leases hold.
     pub(super) fn fence(&self) -> &Fence {
         &self.0.fence
+    }
+
+    /// Sets what must be added to the time of this machine, because its clock is wrong.
+    pub(super) fn set_clock_offset(&self, ms: i64) {
+        self.0.clock_offset_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// The time by which days of budgets begin, at the time `now` of this machine.
+    pub(super) fn time_of_budgets(&self, now: UnixMs) -> UnixMs {
+        now.saturating_add(self.0.clock_offset_ms.load(Ordering::Relaxed))
     }
 
     /// Adds a key, which is not in the list.

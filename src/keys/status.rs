@@ -38,6 +38,7 @@ pub struct RateStatus {
 impl Identity {
     /// What is left of its budgets at `now`.
     pub fn budgets(&self, now: UnixMs) -> Vec<BudgetStatus> {
+        let today = self.spending().news().time_of_budgets(now);
         let status = |budget: &Budget| {
             let (spent, reserved) = self.spending().state(budget, now);
             let scale = budget.of.scale();
@@ -48,7 +49,7 @@ impl Identity {
                 spent: spent / scale,
                 reserved: reserved / scale,
                 left: left / scale,
-                renews_at: budget.per.renews_at(budget.per.window(now)),
+                renews_at: budget.per.renews_at(budget.per.window(today)),
             }
         };
         self.limits().budgets.iter().map(status).collect()

@@ -16,6 +16,7 @@ use crate::{
     keys::{
         account::{AccountName, Granted, Statement},
         budget::{BudgetPeriod, BudgetUnit},
+        clock::{UnixMs, milliseconds},
     },
     store::{BeginWrite, StoreError, begin_on, end_if_late, on_each},
 };
@@ -23,6 +24,10 @@ use crate::{
 /// The longest time for the statements of an exchange. A database that has stopped answers neither
 /// yes nor no.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How far the clock of a gateway may be ahead of the database's. A day of a budget that begins later
+/// has not begun: otherwise one wrong clock would end the present day for all gateways.
+pub(in crate::keys) const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// One exchange of a gateway with the database.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub(in crate::keys) struct Exchanged {
     pub(in crate::keys) gateways: u64,
     /// Whether other gateways have not written for some time, so that their leases may have to end.
     pub(in crate::keys) has_lost: bool,
+    /// The time of the database's clock, in Unix milliseconds.
+    pub(in crate::keys) now: UnixMs,
     /// Whether the gateway has no leases but those that it gets now.
     pub(in crate::keys) is_new: bool,
 }
@@ -132,7 +139,7 @@ impl Repository {
                     let seen = see_gateway!(pool, transaction, exchange);
                     let mut granted = Vec::new();
                     if !exchange.statements.is_empty() {
-                        let rows: Vec<Row> = add(pool, exchange, seen.saved)
+                        let rows: Vec<Row> = add(pool, exchange, seen)
                             .build_query_as()
                             .persistent(false)
                             .fetch_all(&mut *transaction)
@@ -161,6 +168,7 @@ impl Repository {
                         granted,
                         gateways: amount(seen.gateways),
                         has_lost: seen.lost > 0,
+                        now: seen.now,
                         is_new: seen.is_new,
                     })
                 };
@@ -210,11 +218,11 @@ trait Bind<D: Database>: Type<D> + for<'t> Encode<'t, D> {}
 
 impl<D: Database, T: Type<D> + for<'t> Encode<'t, D>> Bind<D> for T {}
 
-/// Adds what was spent. `saved` is the number of the last exchange that was saved.
+/// Adds what was spent.
 fn add<D: Database, P: BeginWrite<Database = D>>(
     _: &P,
     exchange: &Exchange<'_>,
-    saved: i64,
+    seen: Seen,
 ) -> QueryBuilder<D>
 where
     Uuid: Bind<D>,
@@ -222,15 +230,16 @@ where
     &'static str: Bind<D>,
 {
     let mut query = QueryBuilder::new(ADD);
+    let latest = seen.now.saturating_add(milliseconds(CLOCK_TOLERANCE));
     query.push_values(exchange.statements, |mut row, (key, statement)| {
         let (unit, period) = names(statement.name);
         // The exchange was saved before, but its answer was lost.
-        let is_saved = saved == exchange.number;
+        let is_saved = seen.saved == exchange.number;
         let spent = if is_saved { 0 } else { statement.spent };
         row.push_bind(*key)
             .push_bind(unit)
             .push_bind(period)
-            .push_bind(statement.window)
+            .push_bind(statement.window.min(statement.name.per.window(latest)))
             .push_bind(column(spent));
     });
     query.push(ADD_TO);

@@ -151,3 +151,18 @@ fn callers_that_race_and_hang_up_spend_no_more_than_the_budget() {
     assert_eq!(spending.state(&budgets[0], 0), (spent, 0));
     assert!(spent <= LIMIT && spent > LIMIT - 500, "{spent}");
 }
+
+#[test]
+fn days_begin_by_the_clock_of_the_database() {
+    let spending = spending();
+    let budgets = budgets(&["tokens=100/day"]);
+    spending.news().set_clock_offset(-400 * DAY_MS);
+    let mut running = spending
+        .reserve(&budgets, call(80), 1, Terms::Whole, 400 * DAY_MS)
+        .unwrap();
+    running.record(call(30));
+    drop(running);
+    assert_eq!(spending.state(&budgets[0], 400 * DAY_MS), (30, 0));
+    let too_many = spending.reserve(&budgets, call(80), 80, Terms::Whole, 400 * DAY_MS);
+    assert_eq!(refused(too_many).renews_at, Some(DAY_MS));
+}
