@@ -129,7 +129,8 @@ impl Task {
                 told = &mut stopped => return told.is_ok(),
                 () = self.wait() => {}
             }
-            self.flush().await;
+            // Less than a batch waits for more: each transaction costs as much as many records.
+            self.flush(BATCH_RECORDS_MAX - 1).await;
             self.replay().await;
             self.report_lost();
             if self.retry_at.is_none() && Instant::now() >= self.clean_at {
@@ -184,8 +185,9 @@ impl Task {
         self.retry_at.is_some_and(|at| Instant::now() < at)
     }
 
-    /// Writes the records of the queue, into the database or into a file.
-    async fn flush(&mut self) {
+    /// Writes the records of the queue, into the database or into a file, until at most `rest` are
+    /// left.
+    async fn flush(&mut self, rest: usize) {
         loop {
             if self.held.is_empty() {
                 self.held = Block::divide(self.queue.take()).into();
@@ -198,6 +200,9 @@ impl Task {
                 return;
             }
             self.held = Arc::default();
+            if self.queue.length() <= rest {
+                return;
+            }
         }
     }
 
@@ -251,7 +256,7 @@ impl Task {
             self.remove(batch).await;
             // New records come at the same time.
             if self.queue.length() >= BATCH_RECORDS_MAX {
-                self.flush().await;
+                self.flush(BATCH_RECORDS_MAX - 1).await;
             }
         }
         if count > 0 {
@@ -332,7 +337,7 @@ impl Task {
     async fn finish(&mut self) {
         // One more attempt, whenever the last one was.
         self.retry_at = self.retry_at.map(|_| Instant::now());
-        self.flush().await;
+        self.flush(0).await;
         self.lost += self.queue.take_lost();
         let left = records_of(&self.held) + self.queue.length();
         let records = self.lost + u64::try_from(left).unwrap_or_default();
