@@ -43,6 +43,8 @@
 //! - [`service`]: what each RPC means, for both doors: validation, units, fallbacks, the upstream.
 //! - [`grpc`]: the gRPC door to the services.
 //! - [`rest`]: the REST door to the services. [`grpc`] compares the two doors, file by file.
+//!   `rest::transcode` answers what has no OpenAI shape, such as the administration, by the
+//!   `google.api.http` rules of the contract.
 //! - [`server`]: the listener, the list of layers, and the drain.
 //! - [`emulator`]: the Featherless API on this machine, for trials and tests. It is always reached
 //!   over a socket.
@@ -52,24 +54,28 @@
 //!
 //! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission, upstream,
 //!   ledger}` and `{keys, ledger} → store`, and everyone may import `error`, `proto`, `json`,
-//!   `config`, `clock`, `coding`, `offload`, `workers`, `descriptors` and `telemetry`. No import runs
-//!   in a circle. The doors know neither each other, nor `keys`, nor `admission`, nor `upstream`,
-//!   nor `ledger`. Only `keys`, `ledger` and the commands know `store`. `service` names neither
-//!   tonic nor axum, and `upstream` no server.
+//!   `config`, `clock`, `coding`, `offload`, `workers`, `descriptors` and `telemetry`. No import
+//!   runs in a circle. The doors know neither each other, nor `keys`, nor `admission`, nor
+//!   `upstream`, nor `ledger`. Only `keys`, `ledger` and the commands know `store`. `service` names
+//!   neither tonic nor axum, and `upstream` no server.
 //! - Only `error` decides with which status an error is answered, only `config` reads the
 //!   environment, only `server` orders layers.
 //! - All that a call does happens on the worker of its connection ([`workers`]).
 //! - No task is spawned for a request. It runs in the task of its connection (HTTP/2: in one that
-//!   hyper spawns, which ends with its stream) and ends with it. So does its connection to upstream.
-//!   What serves several callers has a task: the refresh of the catalogue and of the keys, the feed
-//!   of the units, the timers of the queue for units, and the idle connections of a worker. The
-//!   exception is the decoding and encoding of a body of more than [`offload::LARGE_BYTES`]: it runs
-//!   on a thread, few of them at once. It goes on if its caller disconnects, and all that it holds is
+//!   hyper spawns, which ends with its stream) and ends with it. So does its connection to
+//!   upstream. What serves several callers has a task: the refresh of the catalogue and of the
+//!   keys, the exchange of budgets with the database, the writer of the ledger, the feed of the
+//!   units, the timers of the queue for units, and the idle connections of a worker. The exception
+//!   is the decoding and encoding of a body of more than [`offload::LARGE_BYTES`]: it runs on a
+//!   thread, few of them at once. It goes on if its caller disconnects, and all that it holds is
 //!   dropped at its end.
 //! - The memory that a document takes is counted while it is decoded, in both codecs
 //!   ([`proto::bounds`]). The bytes of all requests are counted from when they arrive until they
 //!   are dropped ([`service::inflight_bytes`]).
-//! - No call waits for the database.
+//! - No call waits for the database, except for the lease of a budget of which this gateway has not
+//!   enough. Its wait has a limit.
+//! - What a call takes from the budgets of its key is reserved before it goes upstream, and settled
+//!   once, at its end. Its record in the ledger says the same.
 //! - Nothing per chunk builds a generic JSON value.
 //! - Nothing is retried after a byte of the answer has been sent to the caller.
 //! - Keys, prompts and answers are in no log line and in no error message.
