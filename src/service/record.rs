@@ -171,8 +171,9 @@ impl Call {
 /// The beginning of a text that others have written, without control characters. PostgreSQL does not
 /// take all of them.
 fn limited(text: &str) -> Box<str> {
-    let is_printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-    if text.len() <= TEXT_BYTES_MAX && text.bytes().all(is_printable) {
+    if text.len() <= TEXT_BYTES_MAX
+        && (validate::is_visible_ascii(text) || !text.chars().any(char::is_control))
+    {
         return text.into();
     }
     let chars = text.chars().filter(|char| !char.is_control());

@@ -101,9 +101,7 @@ pub fn tokenize(request: &mut TokenizeRequest) -> Result<()> {
 /// [`Kind::Invalid`](crate::error::Kind::Invalid) if it is empty, too long, or has control
 /// characters.
 pub fn model(id: &str) -> Result<()> {
-    // Nearly all of them. The checks of each character take longer.
-    let is_plain = id.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_plain && !id.is_empty() && id.len() <= MODEL_BYTES_MAX {
+    if is_visible_ascii(id) && !id.is_empty() && id.len() <= MODEL_BYTES_MAX {
         return Ok(());
     }
     if id.trim().is_empty() {
@@ -118,6 +116,13 @@ pub fn model(id: &str) -> Result<()> {
         return Err(Error::invalid("model", problem));
     }
     Ok(())
+}
+
+/// Whether a text has only visible ASCII, as nearly all ids have. It looks at all bytes, because a
+/// processor compares many of them at a time if none ends the loop.
+pub(super) fn is_visible_ascii(text: &str) -> bool {
+    let other = |byte: u8| u8::from(byte.wrapping_sub(b'!') > b'~' - b'!');
+    text.bytes().fold(0, |others, byte| others | other(byte)) == 0
 }
 
 /// An empty list of tools is not sent upstream, and engines refuse a choice among tools that are
@@ -214,4 +219,27 @@ fn in_range(request: &impl Ranged) -> Result<()> {
     request
         .check_ranges()
         .map_err(|number| Error::invalid(number.field, number.problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_controls_and_other_scripts_are_not_visible_ascii() {
+        for text in ["", "!", "~", "org/Model-3.1:8b", &"m".repeat(100)] {
+            assert!(is_visible_ascii(text), "{text}");
+        }
+        for text in [
+            "a b",
+            "\u{7f}",
+            "\n",
+            "m\u{0}",
+            "é",
+            "モデル",
+            "org/\u{80}m",
+        ] {
+            assert!(!is_visible_ascii(text), "{text:?}");
+        }
+    }
 }
