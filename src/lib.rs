@@ -68,7 +68,8 @@
 //!   units, the timers of the queue for units, and the idle connections of a worker. The exception
 //!   is the decoding and encoding of a body of more than [`offload::LARGE_BYTES`]: it runs on a
 //!   thread, few of them at once. It goes on if its caller disconnects, and all that it holds is
-//!   dropped at its end.
+//!   dropped at its end. So does a statement that adds up calls, because the database does not stop
+//!   it either.
 //! - The memory that a document takes is counted while it is decoded, in both codecs
 //!   ([`proto::bounds`]). The bytes of all requests are counted from when they arrive until they
 //!   are dropped ([`service::inflight_bytes`]).

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt::{self, Write as _},
     ops::Range,
+    sync::Arc,
 };
 
 use futures_util::{TryStreamExt, future::try_join_all};
@@ -17,7 +18,7 @@ use crate::{
         sums::{SUM_COLUMNS, Sums},
         time::{Grain, rows},
     },
-    store::{StoreError, on_each},
+    store::{Store, StoreError, on_each},
 };
 
 /// The largest number of groups.
@@ -144,34 +145,48 @@ impl Queries {
         Ok(rows)
     }
 
+    /// Adds up calls in its turn. The database goes on with a statement whose caller has left, so
+    /// the statement keeps its turn and its connection until its end.
     async fn sums(
         &self,
         query: &UsageQuery,
         grain: Grain,
         span: Range<UnixMs>,
     ) -> Result<Vec<(Group, Sums)>, StoreError> {
-        let text = statement(query);
         // Never closed.
-        let _turn = self.turns.acquire().await.ok();
-        let run = async {
-            on_each!(self.store, pool => {
-                let mut statement = sqlx::query(AssertSqlSafe(text))
-                    .bind(grain.hours())
-                    .bind(span.start)
-                    .bind(span.end);
-                for id in &query.keys {
-                    statement = statement.bind(*id);
-                }
-                for model in &query.models {
-                    statement = statement.bind(model.clone());
-                }
-                let rows = statement.fetch(pool);
-                // Read one by one: a row of the database takes ten times the memory.
-                rows.and_then(async |row| read(&row, query.grouping)).try_collect().await
-            })
-        };
-        run.await.map_err(|error| self.store.error(error))
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
+        let (store, query) = (self.store.clone(), query.clone());
+        let task = tokio::spawn(async move {
+            let sums = sums(&store, &query, grain, span).await;
+            drop(turn);
+            sums.map_err(|error| store.error(error))
+        });
+        let ended = task.await;
+        ended.unwrap_or_else(|_| Err(self.store.error(sqlx::Error::WorkerCrashed)))
     }
+}
+
+async fn sums(
+    store: &Store,
+    query: &UsageQuery,
+    grain: Grain,
+    span: Range<UnixMs>,
+) -> sqlx::Result<Vec<(Group, Sums)>> {
+    on_each!(store, pool => {
+        let mut statement = sqlx::query(AssertSqlSafe(statement(query)))
+            .bind(grain.hours())
+            .bind(span.start)
+            .bind(span.end);
+        for id in &query.keys {
+            statement = statement.bind(*id);
+        }
+        for model in &query.models {
+            statement = statement.bind(model.clone());
+        }
+        let rows = statement.fetch(pool);
+        // Read one by one: a row of the database takes ten times the memory.
+        rows.and_then(async |row| read(&row, query.grouping)).try_collect().await
+    })
 }
 
 /// The statement for `query`: its parameters are the grain, the beginning and the end of the span,
@@ -248,18 +263,24 @@ where
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::{
         config::DatabaseLocation,
         ledger::query::{CallFilter, Order, SUMS_AT_ONCE},
-        store::Store,
+        store::Pool,
     };
+
+    async fn memory() -> (Store, Queries) {
+        let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
+        store.migrate().await.unwrap();
+        (store.clone(), Queries::new(store))
+    }
 
     #[tokio::test]
     async fn sums_wait_for_their_turn_and_leave_connections_to_others() {
-        let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
-        store.migrate().await.unwrap();
-        let queries = Queries::new(store);
+        let (_, queries) = memory().await;
         let all = u32::try_from(SUMS_AT_ONCE).unwrap();
         let turns = queries.turns.acquire_many(all).await.unwrap();
         let query = UsageQuery::default();
@@ -275,5 +296,24 @@ mod tests {
         drop(turns);
         assert_eq!(waiting.await.unwrap(), []);
         assert_eq!(queries.turns.available_permits(), SUMS_AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn a_statement_keeps_its_turn_until_its_end_though_its_caller_leaves() {
+        let (store, queries) = memory().await;
+        let Pool::Sqlite(pool) = store.pool() else {
+            panic!("{store:?}")
+        };
+        // The only one, so that the statement goes on for as long as this is held.
+        let connection = pool.acquire().await.unwrap();
+        let query = UsageQuery::default();
+        let mut asked = Box::pin(queries.usage(&query));
+        assert!((&mut asked).now_or_never().is_none());
+        drop(asked);
+        assert_eq!(queries.turns.available_permits(), SUMS_AT_ONCE - 1);
+        drop(connection);
+        let all = u32::try_from(SUMS_AT_ONCE).unwrap();
+        drop(queries.turns.acquire_many(all).await.unwrap());
+        assert_eq!(queries.usage(&query).await.unwrap(), []);
     }
 }
