@@ -99,8 +99,8 @@ fn check_host(host: Option<&str>) -> Result<(), Error> {
 /// Without an admin key, only web pages of this machine may manage keys, whatever `--cors-origins`
 /// says: that option lets pages ask models.
 fn check_origin(headers: &HeaderMap, purpose: Purpose) -> Result<(), Error> {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    if purpose != Purpose::Admin || origins.all(is_local_origin) {
+    let is_local = || headers.get_all(header::ORIGIN).iter().all(is_local_origin);
+    if purpose != Purpose::Admin || is_local() {
         return Ok(());
     }
     let message = "A web page of another host manages keys only with an admin key: create one \

@@ -19,6 +19,7 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
+use http::Method;
 use tower::Service;
 
 use super::{
@@ -112,8 +113,13 @@ impl Routes {
             () => None,
         };
         if let Some(purpose) = purpose {
+            let is_head = request.method() == Method::HEAD;
             let answer = |request| transcode::answer(self.rest.clone(), request);
-            return self.steps.rest(purpose, request, answer).await;
+            let response = self.steps.rest(purpose, request, answer).await;
+            return match is_head {
+                true => transcode::without_body(response),
+                false => response,
+            };
         }
         let mut others = self.others.clone();
         match others.call(request).await {

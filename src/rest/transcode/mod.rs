@@ -52,17 +52,12 @@ pub(crate) fn is_own(path: &str) -> bool {
 
 /// Answers a request to a path of these methods.
 pub(crate) fn answer(state: RestState, request: Request) -> BoxFuture<'static, Response> {
-    let is_head = request.method() == Method::HEAD;
     // In memory of its own: the other requests do not pay for its size.
     async move {
-        let response = match respond(&state, request).await {
+        match respond(&state, request).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
-        };
-        if is_head {
-            return without_body(response);
         }
-        response
     }
     .boxed()
 }
@@ -114,7 +109,7 @@ fn wrong_method(head: &Parts, allowed: &str) -> Result<Response> {
 }
 
 /// A response to `HEAD`: with the length that the body has, and without the body.
-fn without_body(response: Response) -> Response {
+pub(crate) fn without_body(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {
         head.headers.insert(header::CONTENT_LENGTH, length.into());

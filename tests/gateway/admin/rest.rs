@@ -1,8 +1,12 @@
 //! Methods, headers and errors of HTTP at the paths of the administration.
 
+use bytes::Bytes;
 use http::{HeaderMap, Method};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use reqwest::Response;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::{doors::Admin, keys::start};
 use crate::{
@@ -99,12 +103,29 @@ async fn a_path_tells_its_methods_and_answers_head_as_get() {
         assert_eq!(answer.status(), 405, "{verb} {path}");
         assert_eq!(answer.headers()["allow"], allowed, "{verb} {path}");
     }
+    // So that an answer is worth its compression.
+    let labels: serde_json::Map<_, _> = (0..60)
+        .map(|n| (format!("{n:0>200}"), json!("label".repeat(40))))
+        .collect();
+    let large = admin
+        .ok("CreateKey", json!({"name": "app", "labels": labels}))
+        .await;
+    let large = format!("/admin/v1/keys/{}", text(&large, "id"));
     let described = |headers: &HeaderMap| {
-        ["content-type", "content-length", "cache-control"].map(|name| headers.get(name).cloned())
+        [
+            "content-type",
+            "content-encoding",
+            "content-length",
+            "cache-control",
+        ]
+        .map(|name| headers.get(name).cloned())
     };
-    for path in ["/admin/v1/keys", &key, "/admin/v1/audit", "/v1/key"] {
-        let get = send(&admin, "GET", path, &[]).await;
-        let head = send(&admin, "HEAD", path, &[]).await;
+    let gzip = [("accept-encoding", "gzip")];
+    for path in ["/admin/v1/keys", &key, &large, "/admin/v1/audit", "/v1/key"] {
+        let get = send(&admin, "GET", path, &gzip).await;
+        let head = send(&admin, "HEAD", path, &gzip).await;
+        let is_compressed = get.headers().contains_key("content-encoding");
+        assert!(is_compressed || path != large, "{path}");
         assert_eq!((get.status().as_u16(), head.status().as_u16()), (200, 200));
         assert_eq!(
             described(head.headers()),
@@ -113,6 +134,25 @@ async fn a_path_tells_its_methods_and_answers_head_as_get() {
         );
         assert_eq!(head.text().await.unwrap(), "", "{path}");
     }
+    // Over HTTP/1.1 hyper leaves the body out, and over HTTP/2 it does not.
+    let host = admin.address.strip_prefix("http://").unwrap();
+    let stream = TokioIo::new(TcpStream::connect(host).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let bearer = format!("Bearer {}", admin.key.as_ref().unwrap());
+    for (key, status) in [(&*bearer, 200), ("Bearer gw_other", 401)] {
+        let request = http::Request::head(format!("{}/admin/v1/keys", admin.address))
+            .header("authorization", key)
+            .body(Empty::<Bytes>::new());
+        let answer = sender.send_request(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert_ne!(answer.headers()["content-length"], "0");
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "");
+    }
+    connection.abort();
     let unknown = send(&admin, "HEAD", "/admin/v1/keys/nobody", &[]).await;
     assert_eq!(unknown.status(), 400);
     let export = send(&admin, "HEAD", "/admin/v1/calls:export", &[]).await;
