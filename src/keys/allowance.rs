@@ -106,7 +106,8 @@ impl Identity {
         let amounts = Amounts {
             tokens: with_prompt(wanted),
             requests: 1,
-            // How long a call takes is not known. It starts if anything is left.
+            // How long a call takes is not known. It starts if anything is left, beside what running
+            // calls have used so far.
             unit_ms: 1,
         };
         let at = clock::now();
@@ -166,6 +167,16 @@ impl Allowance {
     /// The state of the limit of tokens in a minute, if the key has one.
     pub fn rate(&self) -> Option<RateState> {
         self.minute.map(|(state, _)| state)
+    }
+
+    /// The call holds `units` units from now on.
+    pub fn hold_units(&mut self, units: u32) {
+        self.reservation.hold_units(units);
+    }
+
+    /// The call holds no units any more.
+    pub fn release_units(&mut self) {
+        self.reservation.release_units();
     }
 
     /// Settles what the call has used.

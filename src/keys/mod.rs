@@ -26,6 +26,7 @@ mod check;
 mod digest;
 mod directory;
 mod fence;
+mod held_units;
 mod identity;
 mod key;
 mod limits;

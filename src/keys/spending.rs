@@ -19,6 +19,7 @@ use super::{
     account::{Account, AccountName, Granted, Left, Statement},
     budget::{Budget, BudgetUnit},
     clock::UnixMs,
+    held_units::{AccountWindow, HeldUnits, Hold},
     spending_news::SpendingNews,
 };
 
@@ -48,6 +49,7 @@ impl Amounts {
 pub struct Spending {
     key: Uuid,
     accounts: Mutex<Vec<Account>>,
+    held: HeldUnits,
     /// Whether it is in the list of `news`.
     is_listed: AtomicBool,
     news: SpendingNews,
@@ -94,6 +96,8 @@ pub struct Reservation {
     parts: Vec<(AccountName, i64, u64)>,
     granted: Amounts,
     used: Amounts,
+    /// The units that the call holds.
+    hold: Option<Hold>,
 }
 
 impl Spending {
@@ -102,6 +106,7 @@ impl Spending {
         Arc::new(Self {
             key,
             accounts: Mutex::default(),
+            held: HeldUnits::new(),
             is_listed: AtomicBool::new(false),
             news,
         })
@@ -138,6 +143,12 @@ impl Spending {
         for budget in budgets {
             let account = self.account(&mut accounts, budget, now);
             let Left { of_budget, here } = account.left(budget.smallest_units(), leases_hold);
+            // Running calls will spend this at their ends.
+            let running = self.used_so_far(account);
+            let (of_budget, here) = (
+                of_budget.saturating_sub(running),
+                here.saturating_sub(running),
+            );
             let wanted = ask.of(budget.of);
             let least = match budget.of {
                 BudgetUnit::Tokens => tokens_min.min(wanted),
@@ -154,7 +165,7 @@ impl Spending {
                 }
             };
             if of_budget < least {
-                let (spent, _) = account.state();
+                let spent = account.state().0.saturating_add(running);
                 if budget.smallest_units().saturating_sub(spent) < least {
                     return Err(Refusal::Spent(shortage()));
                 }
@@ -167,7 +178,8 @@ impl Spending {
             };
             if is_short {
                 refusal.get_or_insert(Refusal::NotLeased(shortage()));
-                account.want(wanted.saturating_sub(here).max(1));
+                let missing = wanted.saturating_sub(here).max(1);
+                account.want(missing.saturating_add(running));
             }
             if budget.of == BudgetUnit::Tokens {
                 granted.tokens = granted.tokens.min(here);
@@ -193,6 +205,7 @@ impl Spending {
             parts,
             granted,
             used: Amounts::default(),
+            hold: None,
         })
     }
 
@@ -200,7 +213,17 @@ impl Spending {
     pub fn state(&self, budget: &Budget, now: UnixMs) -> (u64, u64) {
         let now = self.news.time_of_budgets(now);
         let mut accounts = self.lock();
-        self.account(&mut accounts, budget, now).state()
+        let account = self.account(&mut accounts, budget, now);
+        let (spent, reserved) = account.state();
+        (spent.saturating_add(self.used_so_far(account)), reserved)
+    }
+
+    /// What running calls have used of a budget of unit-seconds.
+    fn used_so_far(&self, account: &Account) -> u64 {
+        match account.name.of {
+            BudgetUnit::UnitSeconds => self.held.used((account.name, account.window)),
+            BudgetUnit::Tokens | BudgetUnit::Requests => 0,
+        }
     }
 
     /// Begins an exchange with the database. `may_rest`: see [`Account::state_to_save`].
@@ -305,6 +328,26 @@ impl Reservation {
         self.granted
     }
 
+    /// The call holds `units` units from now on.
+    pub fn hold_units(&mut self, units: u32) {
+        self.release_units();
+        if self.unit_accounts().next().is_some() {
+            self.hold = Some(self.spending.held.hold(units, self.unit_accounts()));
+        }
+    }
+
+    /// The call holds no units any more.
+    pub fn release_units(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            self.spending.held.release(hold, self.unit_accounts());
+        }
+    }
+
+    fn unit_accounts(&self) -> impl Iterator<Item = AccountWindow> {
+        let accounts = self.parts.iter().map(|(name, window, _)| (*name, *window));
+        accounts.filter(|(name, _)| name.of == BudgetUnit::UnitSeconds)
+    }
+
     /// Records what the call has used so far. The last record counts.
     pub fn record(&mut self, used: Amounts) {
         self.used = used;
@@ -327,6 +370,8 @@ impl Drop for Reservation {
             }
         }
         drop(accounts);
+        // Only then, so that the time counts twice for a moment, and never not at all.
+        self.release_units();
         if has_news {
             self.spending.announce();
         }

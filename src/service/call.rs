@@ -231,6 +231,22 @@ impl Call {
         *self.allowance() = Some(Box::new(allowance));
     }
 
+    /// Notes that the call holds `units` units from now on, for a request that it sends.
+    pub(super) fn hold_units(&self, units: u32) {
+        self.stats.hold_units(units, self.arrived_at.elapsed());
+        if let Some(allowance) = &mut *self.allowance() {
+            allowance.hold_units(units);
+        }
+    }
+
+    /// Notes that the call holds no units any more.
+    pub(super) fn release_units(&self) {
+        self.stats.release_units(self.arrived_at.elapsed());
+        if let Some(allowance) = &mut *self.allowance() {
+            allowance.release_units();
+        }
+    }
+
     /// Tells what is left of the key's limits for a minute, and how much the answer may have.
     pub(super) fn describe_limits(&self, headers: &mut HeaderMap) {
         if let Some(rate) = self.rate {

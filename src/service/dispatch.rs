@@ -286,8 +286,7 @@ impl Dispatch {
             };
             let attempts_now = attempts
                 .get_or_insert_with(|| self.upstream.attempts(options, WAIT_WITH_UNITS_MAX));
-            call.stats
-                .hold_units(permit.units(), call.arrived_at.elapsed());
+            call.hold_units(permit.units());
             let sent = X::send(&self.upstream, attempts_now, path, body.clone(), options).await;
             match sent {
                 Ok(reply) => {
@@ -302,12 +301,12 @@ impl Dispatch {
                     call.note_answer(&model, request_id.as_ref());
                     let answer = X::complete(answer, permit, candidate, &call.stats).await;
                     if answer.is_err() {
-                        call.stats.release_units(call.arrived_at.elapsed());
+                        call.release_units();
                     }
                     return answer.map(|answer| upstream::Reply { request_id, answer });
                 }
                 Err(error) => {
-                    call.stats.release_units(call.arrived_at.elapsed());
+                    call.release_units();
                     call.stats.sent.record_error(&error);
                     permit = self
                         .retry(call, candidate, permit, &mut attempts, error)

@@ -4,6 +4,7 @@
 mod ends;
 mod shortages;
 mod size;
+mod unit_seconds;
 
 use std::time::Duration;
 
