@@ -75,11 +75,16 @@ impl Rate {
         }
     }
 
-    /// Corrects what was counted for a call: it has `used` another amount than it has `taken`. What
-    /// it has used above that is taken from the calls that follow.
-    pub(super) fn settle(&self, limit: u64, taken: u64, used: u64) {
+    /// Corrects what was counted for a call: it has `used` another amount than it has `taken` that
+    /// long `ago`. What it has used above that is taken from the calls that follow. What it has not
+    /// used is given back, as far as it still counts: a part of the limit comes back with the time,
+    /// and must not come back twice.
+    pub(super) fn settle(&self, limit: u64, taken: u64, used: u64, ago: Duration) {
         let (taken_ns, used_ns) = (part(limit, taken), part(limit, used));
-        let next = |until: u64| Some(until.saturating_add(used_ns).saturating_sub(taken_ns));
+        let owed_ns = used_ns.saturating_sub(taken_ns);
+        // If the call had taken `used`, this would be free by now as well.
+        let free_ns = taken_ns.saturating_sub(used_ns.max(nanoseconds(ago)));
+        let next = |until: u64| Some(until.saturating_add(owed_ns).saturating_sub(free_ns));
         let order = (Ordering::Relaxed, Ordering::Relaxed);
         // The update always has a value.
         let _ = self.used_until_ns.fetch_update(order.0, order.1, next);
@@ -152,14 +157,34 @@ mod tests {
         let now = rate.since;
         assert_eq!(rate.take(600, 500, now).unwrap().remaining, 100);
         assert!(rate.take(600, 101, now).is_err());
-        rate.settle(600, 500, 100);
+        rate.settle(600, 500, 100, Duration::ZERO);
         assert_eq!(rate.take(600, 500, now).unwrap().remaining, 0);
-        rate.settle(600, 500, 800);
+        rate.settle(600, 500, 800, Duration::ZERO);
         // 900 of 600 tokens: half a minute is owed, and one more token needs a tenth of a second.
         let refused = rate.take(600, 1, now).unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_millis(30_100));
         // No amount overflows.
-        rate.settle(1, 0, u64::MAX);
+        rate.settle(1, 0, u64::MAX, Duration::ZERO);
         assert!(rate.take(1, u64::MAX, now).is_err());
+    }
+
+    #[test]
+    fn what_has_come_back_with_the_time_does_not_come_back_again() {
+        // Ten are used, and ten come back in each second.
+        for (after, free) in [(0, 590), (1, 600), (30, 600), (60, 600), (600, 600)] {
+            let rate = Rate::new();
+            let ago = Duration::from_secs(after);
+            rate.take(600, 600, rate.since).unwrap();
+            rate.settle(600, 600, 10, ago);
+            let now = rate.since + ago;
+            assert_eq!(rate.look(600, now).remaining, free, "after {after} s");
+        }
+        // Another call has taken what has come back in the meantime.
+        let rate = Rate::new();
+        rate.take(600, 600, rate.since).unwrap();
+        let now = rate.since + Duration::from_secs(60);
+        rate.take(600, 600, now).unwrap();
+        rate.settle(600, 600, 10, Duration::from_secs(60));
+        assert!(rate.take(600, 1, now).is_err());
     }
 }

@@ -162,7 +162,7 @@ impl Dispatch {
             max_tokens,
             model_max_tokens: of_model().unwrap_or(MODEL_MAX_TOKENS),
         };
-        let now = std::time::Instant::now();
+        let now = Instant::now().into_std();
         let allowance = call.identity.reserve(ask, now).await?;
         let max_tokens = allowance.max_tokens();
         call.set_allowance(allowance);

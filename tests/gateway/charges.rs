@@ -2,6 +2,7 @@
 //! the budget and the ledger say the same.
 
 mod ends;
+mod minutes;
 mod shortages;
 mod size;
 mod unit_seconds;
@@ -21,6 +22,7 @@ use crate::support::{
     Door, Gateway, Scripted,
     door::Answer,
     poll,
+    program::Folder,
     rest::{http, status_and_json},
 };
 
@@ -29,7 +31,7 @@ struct Metered {
     gateway: Gateway,
     store: Store,
     secret: String,
-    _parts: (Writer, Refresh),
+    _parts: (Writer, Refresh, Folder),
 }
 
 impl Metered {
@@ -39,7 +41,10 @@ impl Metered {
         limits: Value,
         configure: impl FnOnce(&mut config::Serve),
     ) -> Self {
-        let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
+        // Not in memory: when a test advances the clock, a connection can be closed.
+        let folder = Folder::new();
+        let location = DatabaseLocation::File(folder.0.join("keys.db"));
+        let store = Store::open(&location).await.unwrap();
         store.migrate().await.unwrap();
         let repository = Repository::new(store.clone());
         let mut settings = KeySettings::named("app".to_owned());
@@ -61,7 +66,7 @@ impl Metered {
             gateway: Gateway::with_parts(upstream.address, parts, configure).await,
             store,
             secret: new.secret.expose_secret().to_owned(),
-            _parts: (writer, refresh),
+            _parts: (writer, refresh, folder),
         }
     }
 
