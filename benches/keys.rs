@@ -27,7 +27,7 @@ const ASK: Ask = Ask {
     prompt_tokens: 40,
     choices: 1,
     max_tokens: Some(100),
-    model_max_tokens: 4096,
+    model_max_tokens: Some(4096),
 };
 
 fn secret(number: usize) -> String {

@@ -16,6 +16,9 @@ use crate::error::{RateState, Result};
 /// A call is refused if a budget leaves each of its choices less tokens than this.
 pub const CHOICE_TOKENS_MIN: u64 = 16;
 
+/// The largest number of tokens of a choice, if nobody says one.
+const MAX_TOKENS: u64 = 4096;
+
 /// The longest wait of a call for a lease. Every second, gateways give back what they do not need.
 const LEASE_WAIT_MAX: Duration = Duration::from_millis(2500);
 
@@ -26,10 +29,10 @@ pub struct Ask {
     pub prompt_tokens: u64,
     /// How many choices are generated. 0 if the answer has no tokens.
     pub choices: u64,
-    /// The largest number of tokens of each choice, if the request sets it.
+    /// The largest number of tokens of each choice, by the request or for all requests of its kind.
     pub max_tokens: Option<u64>,
-    /// The largest number of tokens of a choice that the model generates, if the request sets none.
-    pub model_max_tokens: u64,
+    /// The largest number of tokens of a choice that the model generates, if there is no other one.
+    pub model_max_tokens: Option<u64>,
 }
 
 /// What a call may use. Dropping it settles it: the call has used nothing.
@@ -58,6 +61,13 @@ impl Identity {
     pub fn is_metered(&self) -> bool {
         let limits = self.limits();
         limits.tokens_per_minute.is_some() || !limits.budgets.is_empty()
+    }
+
+    /// Whether the key has a limit of tokens.
+    pub fn limits_tokens(&self) -> bool {
+        let limits = self.limits();
+        let mut budgets = limits.budgets.iter();
+        limits.tokens_per_minute.is_some() || budgets.any(|budget| budget.of == BudgetUnit::Tokens)
     }
 
     /// Whether the key has budgets.
@@ -109,7 +119,9 @@ impl Identity {
     ) -> Result<Result<Allowance, Shortage>> {
         let budgets = &self.limits().budgets;
         let of_choices = |tokens: u64| tokens.saturating_mul(ask.choices);
-        let wanted = ask.max_tokens.unwrap_or(ask.model_max_tokens);
+        // The upstream keeps to this by itself.
+        let kept = ask.max_tokens.or(ask.model_max_tokens);
+        let wanted = kept.unwrap_or(MAX_TOKENS);
         let least = wanted.min(CHOICE_TOKENS_MIN);
         let with_prompt = |tokens: u64| ask.prompt_tokens.saturating_add(of_choices(tokens));
         let amounts = Amounts {
@@ -151,8 +163,7 @@ impl Identity {
         Ok(Ok(Allowance {
             identity: self.clone(),
             prompt_tokens: ask.prompt_tokens,
-            max_tokens: per_choice
-                .filter(|tokens| has_token_budget && Some(*tokens) != ask.max_tokens),
+            max_tokens: per_choice.filter(|tokens| has_token_budget && Some(*tokens) != kept),
             minute,
             reservation,
             used: Amounts::default(),
@@ -241,7 +252,7 @@ mod tests {
         prompt_tokens: 40,
         choices: 2,
         max_tokens: Some(100),
-        model_max_tokens: 4096,
+        model_max_tokens: Some(2000),
     };
 
     fn spent(identity: &Identity) -> (u64, u64) {
@@ -287,18 +298,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_sets_no_number_gets_one_from_a_budget_of_tokens_only() {
+    async fn a_call_that_sets_no_number_gets_one_if_no_other_holds() {
         let ask = Ask {
             max_tokens: None,
             ..ASK
         };
-        let max_tokens = async |budget| {
-            let key = with_budget(budget);
-            key.reserve(ask, Instant::now()).await.unwrap().max_tokens()
+        let unknown = Ask {
+            model_max_tokens: None,
+            ..ask
         };
-        assert_eq!(max_tokens("tokens=100000/day").await, Some(4096));
-        assert_eq!(max_tokens("tokens=1000/day").await, Some(480));
-        assert_eq!(max_tokens("requests=1000/day").await, None);
+        let max_tokens = async |budget, ask| {
+            let key = with_budget(budget);
+            let allowance = key.reserve(ask, Instant::now()).await.unwrap();
+            (allowance.max_tokens(), spent(&key).1)
+        };
+        let large = "tokens=100000/day";
+        assert_eq!(max_tokens(large, ask).await, (None, 4040));
+        assert_eq!(max_tokens(large, unknown).await, (Some(4096), 8232));
+        for ask in [ask, unknown] {
+            let small = max_tokens("tokens=1000/day", ask).await;
+            assert_eq!(small, (Some(480), 1000));
+            assert_eq!(max_tokens("requests=1000/day", ask).await.0, None);
+        }
         let vectors = Ask { choices: 0, ..ask };
         let key = with_budget("tokens=100000/day");
         let allowance = key.reserve(vectors, Instant::now()).await.unwrap();

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message as _;
-
 use super::{
     Services,
     call::Call,
@@ -12,7 +10,7 @@ use super::{
     dispatch::Dispatch,
     exchange::Accumulate,
     inferred_types,
-    model_request::{IMAGE_TOKENS, ModelRequest, TEMPLATE_TOKENS, tokens_of},
+    model_request::{IMAGE_TOKENS, ModelRequest, TEMPLATE_TOKENS, TextTokens},
     reply::Reply,
     report::Reported as _,
     stream::ResponseStream,
@@ -120,24 +118,26 @@ impl ModelRequest for CreateChatCompletionRequest {
         usize::try_from(self.n.unwrap_or(1)).unwrap_or(1)
     }
 
-    fn prompt_tokens(&self) -> usize {
+    fn prompt_tokens(&self, text: TextTokens) -> usize {
         let parts = self
             .messages
             .iter()
             .flat_map(|message| &message.content_parts);
         // The data of an image stands in its URL, and is no text for the model.
         let images = parts.filter_map(|part| part.image_url.as_ref());
-        let (count, bytes) = images.fold((0, 0), |(count, bytes), image| {
-            (count + 1, bytes + image.encoded_len())
+        let (count, data) = images.fold((0, 0), |(count, data), image| {
+            let url = image.url.as_deref().unwrap_or_default();
+            (count + 1, data + text.of_text(url))
         });
-        tokens_of(self.encoded_len().saturating_sub(bytes))
+        text.of(self).saturating_sub(data)
             + TEMPLATE_TOKENS * (1 + self.messages.len())
             + IMAGE_TOKENS * count
     }
 
     fn max_tokens(&self) -> Option<i32> {
         match (self.max_tokens, self.max_completion_tokens) {
-            (Some(one), Some(other)) => Some(one.min(other)),
+            // Engines differ in which of the two counts.
+            (Some(one), Some(other)) => Some(one.max(other)),
             (one, other) => one.or(other),
         }
     }

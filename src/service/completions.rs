@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message as _;
-
 use super::{
     Services,
     call::Call,
     choices::message_with_choices,
     dispatch::Dispatch,
-    model_request::{ModelRequest, TEMPLATE_TOKENS, tokens_of},
+    model_request::{ModelRequest, TEMPLATE_TOKENS, TextTokens},
     reply::Reply,
     report::Reported as _,
     stream::ResponseStream,
@@ -89,6 +87,7 @@ fn prepare(request: &mut CreateCompletionRequest) -> Result<()> {
 }
 
 impl ModelRequest for CreateCompletionRequest {
+    const MAX_TOKENS_DEFAULT: Option<u64> = Some(16);
     const PATH: &'static [&'static str] = &["completions"];
     const MAY_FALL_BACK: bool = true;
 
@@ -112,15 +111,17 @@ impl ModelRequest for CreateCompletionRequest {
         (choices / shown).saturating_mul(best_of.max(shown))
     }
 
-    fn prompt_tokens(&self) -> usize {
-        let ids: usize = match &self.prompt_kind {
-            Some(PromptKind::PromptTokens(ids)) => ids.values.len(),
+    fn prompt_tokens(&self, text: TextTokens) -> usize {
+        // Token ids are no text.
+        let (ids, encoded) = match &self.prompt_kind {
+            Some(PromptKind::PromptTokens(ids)) => (ids.values.len(), text.of(ids)),
             Some(PromptKind::PromptTokenLists(lists)) => {
-                lists.values.iter().map(|ids| ids.values.len()).sum()
+                let ids = lists.values.iter().map(|ids| ids.values.len()).sum();
+                (ids, text.of(lists))
             }
-            _ => 0,
+            _ => (0, 0),
         };
-        tokens_of(self.encoded_len()) + ids + TEMPLATE_TOKENS
+        text.of(self).saturating_sub(encoded) + ids + TEMPLATE_TOKENS
     }
 
     fn max_tokens(&self) -> Option<i32> {

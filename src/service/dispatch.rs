@@ -12,10 +12,11 @@ use super::{
     circuit::{self, Circuits},
     exchange::{Accumulate, Accumulated, Exchange, Streamed, Unary},
     headers::ResponseHeaders,
-    model_request::{ModelRequest, Size},
+    model_request::{ModelRequest, Size, TextTokens},
     prepared::{self, Prepared},
     reply::Reply,
     report::{self, Reported},
+    reservation,
     route::{Candidate, Route},
     stream::{AnswerChunk, ResponseStream},
     units::Units,
@@ -25,7 +26,6 @@ use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
-    keys::Ask,
     proto::v1::CallReport,
     upstream::{
         self, Attempts, Catalogue, Client, ModelNames, RequestOptions, StreamMessage, UnaryMessage,
@@ -108,6 +108,10 @@ impl Dispatch {
         let asked = call.note_asked(request.model(), &self.catalogue);
         call.check_ledger()?;
         let identity = call.identity.clone();
+        let text = match identity.limits_tokens() {
+            true => TextTokens::ByLetters,
+            false => TextTokens::ByLength,
+        };
         // Only then the request is what is sent: `check` settles it.
         let check = move |request: &mut R| {
             check(request)?;
@@ -117,13 +121,13 @@ impl Dispatch {
                 model.as_ref().clone_into(request.model());
             }
             let hides_usage = stream == Some(true) && request.ask_for_usage();
-            let (choices, size) = (request.choices(), Size::of(request));
+            let (choices, size) = (request.choices(), Size::of(request, text));
             Ok((requested, model, choices, hides_usage, size))
         };
         let (request, (requested, model, choices, hides_usage, size)) =
             prepared::validate(call, request, check).await?;
         call.stats.record_prompt_estimate(size.prompt_tokens);
-        let max_tokens = self.reserve(call, &model, size).await?;
+        let max_tokens = reservation::reserve(call, &self.catalogue, &model, size).await?;
         let cut = move |request: &mut R| {
             if let Some(tokens) = max_tokens {
                 request.set_max_tokens(i32::try_from(tokens).unwrap_or(i32::MAX));
@@ -137,36 +141,6 @@ impl Dispatch {
             hides_usage,
             request: PhantomData,
         })
-    }
-
-    /// Reserves what a request of this size to `model` may use of the limits of its key, if it has
-    /// some. Returns the largest number of tokens of each choice, if the request must say another
-    /// one than it does.
-    async fn reserve(&self, call: &Call, model: &str, size: Size) -> Result<Option<u64>> {
-        if !call.identity.is_metered() {
-            return Ok(None);
-        }
-        let Size {
-            prompt_tokens,
-            generations: choices,
-            max_tokens,
-        } = size;
-        let of_model = || {
-            let catalogue = self.catalogue.current()?;
-            let max_tokens = catalogue.model(model)?.max_completion_tokens?;
-            u64::try_from(max_tokens).ok()
-        };
-        let ask = Ask {
-            prompt_tokens,
-            choices,
-            max_tokens,
-            model_max_tokens: of_model().unwrap_or(MODEL_MAX_TOKENS),
-        };
-        let now = Instant::now().into_std();
-        let allowance = call.identity.reserve(ask, now).await?;
-        let max_tokens = allowance.max_tokens();
-        call.set_allowance(allowance);
-        Ok(max_tokens)
     }
 
     /// Gets a complete answer.
@@ -397,9 +371,6 @@ fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
         model.into()
     }
 }
-
-/// The largest number of tokens of a choice, if neither the request nor the catalogue says one.
-const MODEL_MAX_TOKENS: u64 = 4096;
 
 /// Gives back the permit of a request that was not sent, as if it had left the queue.
 fn release_unsent(call: &Call, permit: Permit, error: Error) -> Error {

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message as _;
-
 use super::{
     call::Call,
     dispatch::Dispatch,
-    model_request::{ModelRequest, TEMPLATE_TOKENS, tokens_of},
+    model_request::{ModelRequest, TEMPLATE_TOKENS, TextTokens},
     reply::Reply,
     report::Reported as _,
     validate,
@@ -76,15 +74,17 @@ impl ModelRequest for CreateEmbeddingRequest {
         0
     }
 
-    fn prompt_tokens(&self) -> usize {
-        let ids: usize = match &self.input_kind {
-            Some(InputKind::InputTokens(ids)) => ids.values.len(),
+    fn prompt_tokens(&self, text: TextTokens) -> usize {
+        // Token ids are no text.
+        let (ids, encoded) = match &self.input_kind {
+            Some(InputKind::InputTokens(ids)) => (ids.values.len(), text.of(ids)),
             Some(InputKind::InputTokenLists(lists)) => {
-                lists.values.iter().map(|ids| ids.values.len()).sum()
+                let ids = lists.values.iter().map(|ids| ids.values.len()).sum();
+                (ids, text.of(lists))
             }
-            _ => 0,
+            _ => (0, 0),
         };
-        tokens_of(self.encoded_len()) + ids + TEMPLATE_TOKENS
+        text.of(self).saturating_sub(encoded) + ids + TEMPLATE_TOKENS
     }
 
     fn max_tokens(&self) -> Option<i32> {

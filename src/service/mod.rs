@@ -44,6 +44,7 @@ mod prepared;
 mod record;
 mod reply;
 mod report;
+mod reservation;
 mod route;
 mod stats;
 mod stream;

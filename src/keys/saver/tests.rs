@@ -73,7 +73,7 @@ fn ask(tokens: u64) -> Ask {
         prompt_tokens: 0,
         choices: 1,
         max_tokens: Some(tokens),
-        model_max_tokens: 0,
+        model_max_tokens: None,
     }
 }
 

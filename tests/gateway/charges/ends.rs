@@ -79,7 +79,7 @@ async fn the_chunks_of_an_answer_that_is_streamed_upstream_only_are_counted() {
             upstream.set_reply(reply);
         }
         for door in UNARY {
-            let headers = [VIA_STREAM[0], ("x-request-timeout-ms", "1000")];
+            let headers = [VIA_STREAM[0], ("x-request-timeout-ms", "2000")];
             key.ask(door, &prompt(MODEL, "hi"), &headers).await;
             number += 1;
             let records = key.charged(number).await;

@@ -3,13 +3,16 @@
 use featherwire::proto::v1::{
     CreateCompletionRequest, completion_service_client::CompletionServiceClient,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::Code;
 
 use super::{Metered, budgets};
 use crate::{
     key_limits::with_secret,
-    support::{MODEL, Scripted, door::message, prompt, requests::extra, scripted::answer_with},
+    support::{
+        Door, MODEL, Scripted, door::message, prompt, requests::extra, rest::http,
+        scripted::answer_with,
+    },
 };
 
 async fn answering() -> Scripted {
@@ -81,4 +84,68 @@ async fn generations_and_prompts_in_extra_are_reserved_too() {
     let refused = client.create_chat_completion(with_secret(chat, &key.secret));
     assert_eq!(refused.await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(key.budgets().await, [(0, 0)]);
+}
+
+#[tokio::test]
+async fn a_prompt_reserves_a_token_for_each_digit() {
+    let upstream = answering().await;
+    let key = Metered::new(&upstream, budgets(&[("tokens", 1000)]), |_| {}).await;
+    let with = |text: &str| {
+        let mut request = prompt(MODEL, &text.repeat(300));
+        request["max_tokens"] = 16.into();
+        request
+    };
+    for door in [Door::RestUnary, Door::GrpcUnary] {
+        for digits in ["12345", "größe"] {
+            let refused = key.ask(door, &with(digits), &[]).await;
+            assert_eq!(refused.failure.unwrap().code, "budget_exhausted");
+        }
+    }
+    assert!(upstream.requests().is_empty());
+    let words = key.ask(Door::RestUnary, &with("word "), &[]).await;
+    assert!(words.failure.is_none(), "{words:?}");
+}
+
+#[tokio::test]
+async fn the_larger_of_two_numbers_of_tokens_is_reserved() {
+    let upstream = answering().await;
+    let key = Metered::new(&upstream, budgets(&[("tokens", 1000)]), |_| {}).await;
+    let mut request = prompt(MODEL, "hi");
+    request["max_tokens"] = 16.into();
+    request["max_completion_tokens"] = 5000.into();
+    let answer = key.ask(Door::RestUnary, &request, &[]).await;
+    assert!(answer.failure.is_none(), "{answer:?}");
+    let sent = upstream.only_request().json();
+    for name in ["max_tokens", "max_completion_tokens"] {
+        assert!(sent[name].as_u64().unwrap() < 1000, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_budget_that_is_large_enough_changes_no_request() {
+    let upstream = answering().await;
+    upstream.set_catalogue(json!({"object": "list", "data": [
+        {"id": MODEL, "object": "model", "max_completion_tokens": 300},
+    ]}));
+    let key = Metered::new(&upstream, budgets(&[("tokens", 2000)]), |_| {}).await;
+    let post = async |path: &str, request: &Value| {
+        let post = key.gateway.post_request(path, request);
+        let answer = post.bearer_auth(&key.secret).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let header = answer.headers().get("x-featherwire-max-tokens").cloned();
+        let sent = upstream.requests().pop().unwrap().json();
+        (sent["max_tokens"].as_u64(), header.is_some())
+    };
+    // The default is 16 for every model.
+    let text = json!({"model": MODEL, "prompt": "hi"});
+    assert_eq!(post("/v1/completions", &text).await, (None, false));
+
+    // Nobody says how much the model generates.
+    let chat = prompt(MODEL, "hi");
+    let (unknown, is_told) = post("/v1/chat/completions", &chat).await;
+    assert!(unknown.unwrap() > 1000 && is_told, "{unknown:?}");
+    let models = http().get(key.gateway.url("/v1/models"));
+    let models = models.bearer_auth(&key.secret).send().await.unwrap();
+    assert_eq!(models.status(), 200);
+    assert_eq!(post("/v1/chat/completions", &chat).await, (None, false));
 }
