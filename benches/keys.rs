@@ -82,7 +82,7 @@ fn main() {
     };
     directory.apply(Changes {
         changed: (0..KEYS).map(with_secret).collect(),
-        deleted: Vec::new(),
+        ..Changes::default()
     });
     criterion.bench_function("find a key among 100,000", |bencher| {
         bencher.iter_custom(|iterations| {

@@ -47,7 +47,7 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     let shutdown = shutdown_signal::shutdown();
     let keys = Administration {
         manager: refresh.manager(),
-        queries: Queries::new(store.clone()),
+        queries: Queries::new(store.queries()),
         listener: admin_listener,
     };
     let records = ledger.ledger();

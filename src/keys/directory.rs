@@ -64,12 +64,27 @@ pub struct Changes {
     pub changed: Vec<(Key, Vec<DigestUntil>)>,
     /// The ids of keys that were deleted.
     pub deleted: Vec<Uuid>,
+    /// Keys that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A key that cannot be read, because it was changed by hand or by another version of the gateway.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// The id of the key.
+    pub id: Uuid,
+    /// What cannot be read.
+    pub problem: String,
+    /// Whether its running calls end.
+    pub is_cut: bool,
 }
 
 /// The keys of the database.
 #[derive(Default)]
 struct Stored {
     keys: HashMap<Uuid, StoredKey>,
+    /// The keys that cannot be read. Their secrets are not valid.
+    unreadable: HashSet<Uuid>,
     /// The records of all keys that this process has seen. A number is never given to another key.
     records: HashMap<Uuid, Arc<Record>>,
     next_number: u32,
@@ -148,11 +163,15 @@ impl Directory {
         for (key, secrets) in changes.changed {
             has_cut |= stored.set(key, secrets);
         }
+        for key in changes.unreadable {
+            has_cut |= stored.set_unreadable(&key);
+        }
         for id in changes.deleted {
             stored.keys.remove(&id);
+            stored.unreadable.remove(&id);
         }
         let before = self.0.snapshot.load();
-        let is_open = stored.keys.is_empty();
+        let is_open = stored.keys.is_empty() && stored.unreadable.is_empty();
         let may_all_manage = is_open || (stored.are_in_memory && !stored.has_admin());
         let snapshot = Snapshot::new(
             &self.0.configured,
@@ -265,13 +284,11 @@ impl Directory {
     }
 
     /// The keys of the database that were used since the last call of this.
-    pub(super) fn take_used(&self) -> Vec<Uuid> {
+    pub(super) fn take_used(&self) -> Vec<Identity> {
         let snapshot = self.0.snapshot.load();
-        let used = snapshot.entries.values().filter_map(|entry| {
-            let id = entry.identity.id()?;
-            entry.identity.take_use().then_some(id)
-        });
-        used.collect()
+        let keys = snapshot.entries.values().map(|entry| &entry.identity);
+        let used = keys.filter(|key| key.id().is_some() && key.take_use());
+        used.cloned().collect()
     }
 }
 
@@ -351,6 +368,7 @@ impl Stored {
             (digest, ends.min_by_key(|(at, _)| *at))
         };
         let record = self.record(key.id);
+        let is_cut = key.calls_cut_at.is_some() && !record.cut();
         let settings = key.settings;
         let stored = StoredKey {
             identity: Identity::stored(
@@ -363,12 +381,21 @@ impl Stored {
             ),
             secrets: secrets.into_iter().map(with_end).collect(),
         };
-        let is_cut = key.calls_cut_at.is_some() && !stored.identity.is_cut();
-        if is_cut {
-            stored.identity.cut();
-        }
+        self.unreadable.remove(&key.id);
         self.keys.insert(key.id, stored);
         is_cut
+    }
+
+    /// Refuses the secrets of a key until it can be read. Returns whether its running calls must
+    /// end, which is new.
+    fn set_unreadable(&mut self, key: &Unreadable) -> bool {
+        self.keys.remove(&key.id);
+        if self.unreadable.insert(key.id) {
+            let problem = &key.problem;
+            tracing::error!("{problem}. Calls with this key are refused");
+        }
+        let record = self.record(key.id);
+        key.is_cut && !record.cut()
     }
 
     /// Whether a key may create others.

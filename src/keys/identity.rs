@@ -60,6 +60,12 @@ impl Record {
             spending: Spending::new(id, news),
         })
     }
+
+    /// Ends the running calls of the key, as soon as their tasks are woken. Returns whether they
+    /// ended before.
+    pub(super) fn cut(&self) -> bool {
+        self.is_cut.swap(true, Ordering::AcqRel)
+    }
 }
 
 impl Identity {
@@ -174,11 +180,6 @@ impl Identity {
     /// Whether the key may use the model with this name.
     pub fn may_use(&self, model: &str) -> bool {
         !self.is_limited_to_models() || self.0.models.iter().any(|glob| glob.matches(model))
-    }
-
-    /// Ends the running calls of the key, as soon as their tasks are woken.
-    pub(super) fn cut(&self) {
-        self.0.record.is_cut.store(true, Ordering::Release);
     }
 
     /// Whether the running calls of the key must end, because it was revoked.

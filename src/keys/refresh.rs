@@ -13,6 +13,7 @@ use super::{
     catch_up::CatchUp,
     clock::now,
     directory::Directory,
+    identity::Identity,
     manager::Manager,
     repository::{KeysError, LEASE_TIME, Repository},
     saver::Saver,
@@ -34,6 +35,8 @@ const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 pub struct Refresh {
     /// Also for keys in memory: a caller of the administration may leave in the middle of a change.
     follower: AbortHandle,
+    /// Records which keys were used. Following their changes does not wait for it.
+    recorder: AbortHandle,
     /// `None` if no other process can change the keys.
     saver: Option<SaverTask>,
     catch_up: CatchUp,
@@ -51,6 +54,7 @@ struct SaverTask {
 impl Drop for Refresh {
     fn drop(&mut self) {
         self.follower.abort();
+        self.recorder.abort();
         if let Some(saver) = &self.saver {
             saver.task.abort();
         }
@@ -99,6 +103,7 @@ impl Refresh {
         });
         Ok(Self {
             follower: tokio::spawn(follower.follow()).abort_handle(),
+            recorder: tokio::spawn(record_uses(catch_up.clone())).abort_handle(),
             saver,
             catch_up,
             _presence: presence,
@@ -113,6 +118,7 @@ impl Refresh {
     /// Records what the keys have spent and their last use, and ends.
     pub async fn end(mut self) {
         self.follower.abort();
+        self.recorder.abort();
         if let Some(saver) = self.saver.take() {
             drop(saver.end);
             // Its last exchanges have a time limit. A panic in it was logged.
@@ -122,14 +128,22 @@ impl Refresh {
     }
 }
 
-/// Records the use of keys since the last call of this. It is not important enough for an error.
+/// Records the use of keys all the time.
+async fn record_uses(catch_up: CatchUp) {
+    loop {
+        sleep(RECORD_USE_EVERY).await;
+        record_use(catch_up.directory(), catch_up.repository()).await;
+    }
+}
+
+/// Records the use of keys since the last call of this. It is not important enough for an error: the
+/// next call tries again.
 async fn record_use(directory: &Directory, repository: &Repository) {
     let used = directory.take_used();
-    if used.is_empty() {
-        return;
-    }
-    if let Err(error) = repository.record_use(&used, now()).await {
+    let ids: Vec<_> = used.iter().filter_map(Identity::id).collect();
+    if let Err(error) = repository.record_use(&ids, now()).await {
         tracing::debug!(%error, "the last use of keys was not recorded");
+        used.iter().for_each(Identity::record_use);
     }
 }
 
@@ -141,7 +155,7 @@ struct Follower {
 
 impl Follower {
     async fn follow(mut self) {
-        let (mut recorded_at, mut listen_at) = (Instant::now(), Instant::now());
+        let mut listen_at = Instant::now();
         let mut listener: Option<PgListener> = None;
         loop {
             if listener.is_none() && Instant::now() >= listen_at {
@@ -163,10 +177,6 @@ impl Follower {
             }
             let result = self.look().await;
             self.report(result);
-            if recorded_at.elapsed() >= RECORD_USE_EVERY {
-                recorded_at = Instant::now();
-                record_use(&self.directory, self.catch_up.repository()).await;
-            }
         }
     }
 
@@ -200,5 +210,40 @@ async fn heard(listener: &mut Option<PgListener>) -> bool {
         // After `None` or an error, notices may have been missed. The version tells.
         Some(listener) => !matches!(listener.try_recv().await, Ok(Some(_))),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::{
+        config::DatabaseLocation,
+        keys::{Actor, KeySettings, Role, SecretKind},
+        store::Store,
+    };
+
+    #[tokio::test]
+    async fn a_use_that_was_not_recorded_is_recorded_later() {
+        let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
+        store.migrate().await.unwrap();
+        let (repository, directory) = (Repository::new(store), Directory::new(&[], &[]));
+        let settings = KeySettings::named("app");
+        let created = repository.create(&Actor::Local, Role::Inference, SecretKind::Live, settings);
+        let (key, new) = created.await.unwrap();
+        directory.apply(repository.changes_after(0).await.unwrap());
+        let secret = new.secret.expose_secret().as_bytes();
+        directory.find(secret).unwrap().unwrap().record_use();
+
+        let away = Store::open(&DatabaseLocation::Memory).await.unwrap();
+        away.close().await;
+        record_use(&directory, &Repository::new(away)).await;
+        assert_eq!(repository.get(key.id).await.unwrap().last_used_at, None);
+        record_use(&directory, &repository).await;
+        let used_at = repository.get(key.id).await.unwrap().last_used_at;
+        assert!(used_at.is_some());
+        record_use(&directory, &repository).await;
+        assert_eq!(repository.get(key.id).await.unwrap().last_used_at, used_at);
     }
 }

@@ -24,13 +24,19 @@ const CHANNEL: &str = "featherwire_keys";
 /// The keys in the database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Repository {
+    /// For what the gateway needs to serve calls.
     store: Store,
+    /// For what callers ask and change.
+    queries: Store,
 }
 
 impl Repository {
     /// The keys in `store`, whose tables exist.
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self {
+            queries: store.queries(),
+            store,
+        }
     }
 
     /// Whether the keys are in the memory of this process, where no other process can change them.

@@ -22,7 +22,7 @@ mod time_limit;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use migrate::Migrated;
-pub(crate) use pool::on_each;
 pub use pool::{BeginWrite, Pool, Store};
+pub(crate) use pool::{Bind, on_each};
 pub use presence::Presence;
 pub(crate) use time_limit::{begin_on, end_if_late};

@@ -4,8 +4,8 @@ use std::{fmt, future::Future, path::Path, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use sqlx::{
-    Acquire as _, ConnectOptions, Connection as _, PgConnection, PgPool, Postgres, Sqlite,
-    SqliteConnection, SqlitePool, Transaction,
+    Acquire as _, ConnectOptions, Connection as _, Database, Encode, PgConnection, PgPool,
+    Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, Type,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -16,8 +16,12 @@ use super::{
 };
 use crate::config::DatabaseLocation;
 
-/// The largest number of connections of one gateway. No call waits for one.
-const CONNECTIONS_MAX: u32 = 4;
+/// The largest number of connections for what a gateway needs to serve calls: one each for keys, for
+/// notices of their changes, for their use, for budgets and for records. No call waits for one.
+const CONNECTIONS_MAX: u32 = 5;
+
+/// The largest number of connections for what callers ask and change.
+const QUERY_CONNECTIONS_MAX: u32 = 4;
 
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,10 +29,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait of SQLite for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The database. Cheap to clone; all clones share one pool.
+/// The database. Cheap to clone; all clones share the same connections.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// For [`queries`](Self::queries).
+    query_pool: Pool,
     place: PlaceName,
     is_in_memory: bool,
     /// The file, for SQLite.
@@ -63,21 +69,21 @@ impl Store {
     /// The database cannot be reached or opened.
     pub async fn open(location: &DatabaseLocation) -> Result<Self, StoreError> {
         let place = PlaceName::of(location);
-        let pool = match location {
+        let pools = match location {
             DatabaseLocation::Memory => Self::in_memory().await,
             DatabaseLocation::File(path) => {
                 create_private(path).map_err(|error| StoreError::file(&place, &error))?;
-                let options = SqliteConnectOptions::new().filename(path);
-                Self::sqlite(options, CONNECTIONS_MAX).await
+                Self::sqlite(SqliteConnectOptions::new().filename(path)).await
             }
             DatabaseLocation::Postgres(url) => match url.expose_secret().parse() {
                 Ok(options) => Self::postgres(options).await,
                 Err(error) => Err(error),
             },
         };
-        match pool {
-            Ok(pool) => Ok(Self {
+        match pools {
+            Ok((pool, query_pool)) => Ok(Self {
                 pool,
+                query_pool,
                 place,
                 is_in_memory: matches!(location, DatabaseLocation::Memory),
                 path: match location {
@@ -89,41 +95,46 @@ impl Store {
         }
     }
 
-    async fn in_memory() -> sqlx::Result<Pool> {
-        // Each connection would have a database of its own, which ends with it.
-        Self::sqlite(SqliteConnectOptions::new().in_memory(true), 1).await
+    async fn in_memory() -> sqlx::Result<(Pool, Pool)> {
+        let options = sqlite_options(SqliteConnectOptions::new().in_memory(true));
+        // Each further connection would have a database of its own, which ends with it.
+        let pool = sqlite_pool(1).connect_with(options).await?;
+        Ok((Pool::Sqlite(pool.clone()), Pool::Sqlite(pool)))
     }
 
-    async fn sqlite(options: SqliteConnectOptions, connections_max: u32) -> sqlx::Result<Pool> {
-        let options = options
-            .journal_mode(SqliteJournalMode::Wal)
-            // A revocation must survive a power failure.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(connections_max)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options.disable_statement_logging())
-            .await?;
-        Ok(Pool::Sqlite(pool))
+    async fn sqlite(options: SqliteConnectOptions) -> sqlx::Result<(Pool, Pool)> {
+        let options = sqlite_options(options);
+        let queries = sqlite_pool(QUERY_CONNECTIONS_MAX).connect_lazy_with(options.clone());
+        let pool = sqlite_pool(CONNECTIONS_MAX).connect_with(options).await?;
+        Ok((Pool::Sqlite(pool), Pool::Sqlite(queries)))
     }
 
-    async fn postgres(options: PgConnectOptions) -> sqlx::Result<Pool> {
+    async fn postgres(options: PgConnectOptions) -> sqlx::Result<(Pool, Pool)> {
         let options = options.application_name("featherwire");
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_with(options.disable_statement_logging())
-            .await?;
-        Ok(Pool::Postgres(pool))
+        let options = options.disable_statement_logging();
+        let pool = |connections_max| {
+            PgPoolOptions::new()
+                .max_connections(connections_max)
+                .acquire_timeout(CONNECT_TIMEOUT)
+        };
+        let queries = pool(QUERY_CONNECTIONS_MAX).connect_lazy_with(options.clone());
+        let pool = pool(CONNECTIONS_MAX).connect_with(options).await?;
+        Ok((Pool::Postgres(pool), Pool::Postgres(queries)))
     }
 
     /// The connections, for [`on_each!`].
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// The same database through other connections: for what callers ask and change, however long it
+    /// takes and however often they do. A database in memory has only one connection.
+    #[must_use]
+    pub fn queries(&self) -> Self {
+        Self {
+            pool: self.query_pool.clone(),
+            ..self.clone()
+        }
     }
 
     /// Whether it is in the memory of this process.
@@ -159,7 +170,26 @@ impl Store {
     /// Ends all connections. SQLite then moves its log into the file.
     pub async fn close(&self) {
         on_each!(self, pool => pool.close().await);
+        on_each!(self.queries(), pool => pool.close().await);
     }
+}
+
+fn sqlite_options(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .journal_mode(SqliteJournalMode::Wal)
+        // A revocation must survive a power failure.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
+
+fn sqlite_pool(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
 }
 
 impl fmt::Debug for Store {
@@ -167,6 +197,11 @@ impl fmt::Debug for Store {
         f.debug_tuple("Store").field(&self.place).finish()
     }
 }
+
+/// A value that is a parameter of statements.
+pub(crate) trait Bind<D: Database>: Type<D> + for<'t> Encode<'t, D> {}
+
+impl<D: Database, T: Type<D> + for<'t> Encode<'t, D>> Bind<D> for T {}
 
 /// A pool on which a transaction that writes can begin.
 pub trait BeginWrite {
@@ -176,6 +211,9 @@ pub trait BeginWrite {
     /// Whether parameters need numbers: `$1` instead of `?`. SQLite understands both, but it looks
     /// for the name of each parameter among all others, which takes long in a long statement.
     const NEEDS_NUMBERS: bool;
+
+    /// The end of a query that locks its rows in their order. SQLite locks everything at once.
+    const LOCK_ROWS: &'static str;
 
     /// Begins a transaction that writes. SQLite takes its lock at once: a transaction that begins
     /// with a read and then writes fails at once if another process writes, however long it may
@@ -212,6 +250,8 @@ impl BeginWrite for SqlitePool {
 
     const NEEDS_NUMBERS: bool = false;
 
+    const LOCK_ROWS: &'static str = "";
+
     async fn begin_write(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
         self.begin_with(BEGIN_IMMEDIATE).await
     }
@@ -237,6 +277,8 @@ impl BeginWrite for PgPool {
     type Database = Postgres;
 
     const NEEDS_NUMBERS: bool = true;
+
+    const LOCK_ROWS: &'static str = " FOR NO KEY UPDATE";
 
     async fn begin_write(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.begin().await

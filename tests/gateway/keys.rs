@@ -32,7 +32,7 @@ pub async fn end(mut child: Child) {
 }
 
 /// The status and the message of a call with this key.
-async fn call(address: &str, key: Option<&str>) -> (u16, String) {
+pub async fn call(address: &str, key: Option<&str>) -> (u16, String) {
     let request = http()
         .post(format!("{address}/v1/chat/completions"))
         .header("content-type", "application/json")
@@ -48,7 +48,7 @@ async fn call(address: &str, key: Option<&str>) -> (u16, String) {
     (status, message.to_owned())
 }
 
-async fn until_status(address: &str, key: Option<&str>, status: u16) {
+pub async fn until_status(address: &str, key: Option<&str>, status: u16) {
     let what = format!("a call with this key gets {status}");
     poll::until(&what, async || call(address, key).await.0 == status).await;
 }

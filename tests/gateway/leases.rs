@@ -21,13 +21,13 @@ use crate::{
 const LEASE_TIME: Duration = Duration::from_secs(3);
 
 /// A gateway with the keys of a database.
-struct Member {
+pub struct Member {
     gateway: Gateway,
     _refresh: Refresh,
 }
 
 impl Member {
-    async fn start(at: &DatabaseLocation, emulator: &Emulator) -> Self {
+    pub async fn start(at: &DatabaseLocation, emulator: &Emulator) -> Self {
         let repository = Repository::new(Store::open(at).await.unwrap());
         let keys = Directory::new(&[], &[]);
         let refresh = Refresh::start_with(keys.clone(), repository, LEASE_TIME).await;
@@ -39,7 +39,7 @@ impl Member {
     }
 
     /// The status of a call and the code of its error.
-    async fn call(&self, secret: &str) -> (u16, String) {
+    pub async fn call(&self, secret: &str) -> (u16, String) {
         let (address, body) = (self.gateway.url(""), prompt(MODEL, "hi"));
         let (status, body) = json_of(post(&address, secret, body, &[]).await).await;
         let code = body["error"]["code"].as_str().unwrap_or_default();
@@ -57,7 +57,7 @@ impl Member {
 }
 
 /// What is spent of the only budget.
-async fn spent(store: &Store) -> u64 {
+pub async fn spent(store: &Store) -> u64 {
     let text = "SELECT spent FROM featherwire_spending";
     let spent: i64 = match store.pool() {
         Pool::Sqlite(pool) => sqlx::query_scalar(text).fetch_one(pool).await.unwrap(),
@@ -67,7 +67,7 @@ async fn spent(store: &Store) -> u64 {
 }
 
 /// What gives the PostgreSQL database of a test a gate.
-async fn behind_gates() -> Vec<(Database, Gate, DatabaseLocation)> {
+pub async fn behind_gates() -> Vec<(Database, Gate, DatabaseLocation)> {
     let mut all = Vec::new();
     for database in Database::each().await {
         if !database.url.starts_with("sqlite:") {

@@ -39,6 +39,7 @@ mod extra;
 mod failed_successes;
 mod fallbacks;
 mod faults;
+mod following;
 mod frames;
 mod framing;
 mod fuzzing;

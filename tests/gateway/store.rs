@@ -1,9 +1,22 @@
 //! The database of the gateway: where it is, how it comes to be, and what is said if it cannot be
 //! used.
 
-use crate::support::{
-    Database,
-    program::{Folder, featherwire, run, started},
+use featherwire::{
+    keys::{Directory, Refresh, Repository},
+    ledger::{Queries, Settings, UsageQuery, Writer},
+    store::{Pool, Store},
+};
+use futures_util::FutureExt;
+use sqlx::pool::PoolConnection;
+
+use crate::{
+    key_limits::post,
+    keys::text,
+    support::{
+        Database, Emulator, Gateway, MODEL, poll,
+        program::{Folder, featherwire, run, started},
+        prompt,
+    },
 };
 
 #[tokio::test]
@@ -190,5 +203,58 @@ async fn a_database_of_a_newer_version_is_refused() {
             let says = ended.err.contains("999") && ended.err.contains("newer");
             assert!(says, "{arguments:?}: {}", ended.err);
         }
+    }
+}
+
+/// All connections of a pool.
+async fn all_of<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> Vec<PoolConnection<D>> {
+    let mut all = Vec::new();
+    for _ in 0..pool.options().get_max_connections() {
+        all.push(pool.acquire().await.unwrap());
+    }
+    all
+}
+
+#[tokio::test]
+async fn questions_that_take_long_hold_up_neither_keys_nor_budgets_nor_records() {
+    for database in Database::each().await {
+        database.keys_json(&["create", "--name", "first"]).await;
+        let store = Store::open(&database.location()).await.unwrap();
+        let (_sqlite, _postgres) = match store.queries().pool() {
+            Pool::Sqlite(pool) => (all_of(pool).await, Vec::new()),
+            Pool::Postgres(pool) => (Vec::new(), all_of(pool).await),
+        };
+        let settings = Settings {
+            spill_directory: None,
+            spill_bytes_max: 0,
+            retention: std::time::Duration::from_secs(24 * 3600),
+        };
+        let writer = Writer::start(store.clone(), settings).await;
+        let keys = Directory::new(&[], &[]);
+        let repository = Repository::new(store.clone());
+        let _refresh = Refresh::start(keys.clone(), repository).await.unwrap();
+        let emulator = Emulator::start().await;
+        let parts = (keys, writer.ledger());
+        let gateway = Gateway::with_parts(emulator.address, parts, |_| {}).await;
+
+        let create = ["create", "--name", "app", "--budget", "requests=5/day"];
+        let key = database.keys_json(&create).await;
+        let body = prompt(MODEL, "hi");
+        poll::until("the key is known and has a lease", async || {
+            let address = gateway.url("");
+            let answer = post(&address, text(&key, "secret"), body.clone(), &[]).await;
+            answer.status() == 200
+        })
+        .await;
+        let other = Queries::new(Store::open(&database.location()).await.unwrap());
+        poll::until("the call is in the sums", async || {
+            let rows = other.usage(&UsageQuery::default()).await.unwrap();
+            rows.first().is_some_and(|row| row.sums.calls > 0)
+        })
+        .await;
+        let queries = Queries::new(store.queries());
+        let query = UsageQuery::default();
+        let question = queries.usage(&query);
+        assert!(question.now_or_never().is_none(), "it waits for the others");
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         client::{self, AdminErrors},
         database,
         failure::Failure,
+        output,
     },
     config,
     keys::{Actor, Key, KeySettings, KeysError, Repository, Role, SecretKind},
@@ -175,7 +176,13 @@ impl Source {
 
     pub(super) async fn list(&mut self) -> Result<Vec<Key>, Failure> {
         match self {
-            Self::Database(repository) => Ok(repository.list().await?),
+            Self::Database(repository) => {
+                let (keys, unreadable) = repository.list().await?;
+                for problem in unreadable {
+                    output::tell(format_args!("! {problem}\n"));
+                }
+                Ok(keys)
+            }
             Self::Gateway(..) => self.list_named("").await,
         }
     }

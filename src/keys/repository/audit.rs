@@ -32,7 +32,7 @@ impl Repository {
         key: Option<Uuid>,
     ) -> Result<Vec<AuditEvent>, StoreError> {
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 let query = sqlx::query_as::<_, Row>(if key.is_some() { OF_KEY } else { ALL })
                     .bind(before)
                     .bind(limit);

@@ -105,7 +105,7 @@ impl Repository {
         let (id, at) = (Uuid::now_v7(), now());
         let (labels, limits) = (labels_json(&settings), settings.limits.to_json());
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 let mut transaction = pool.begin_write().await?;
                 let version = raise_version!(transaction, id);
                 let detail = Detail::created(role, &settings);
@@ -143,7 +143,7 @@ impl Repository {
     ) -> Result<Key, KeysError> {
         let mut change = Some(change);
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 let mut transaction = pool.begin_write().await?;
                 raise_version!(transaction, id);
                 let row: Option<KeyRow> = sqlx::query_as(select_keys!("AND id = $1"))
@@ -208,7 +208,7 @@ impl Repository {
         let at = now();
         let ends_at = at.saturating_add(milliseconds(grace));
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 let mut transaction = pool.begin_write().await?;
                 raise_version!(transaction, id);
                 let detail = Detail::rotated(&new.public_id, grace);
@@ -239,7 +239,7 @@ impl Repository {
     ) -> Result<Key, KeysError> {
         let at = now();
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 let mut transaction = pool.begin_write().await?;
                 raise_version!(transaction, id);
                 let detail = Detail::revoked(cuts_calls);
@@ -279,7 +279,7 @@ impl Repository {
         let key = self.get(id).await?;
         let at = now();
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 let mut transaction = pool.begin_write().await?;
                 raise_version!(transaction, id);
                 let detail = Detail::deleted(&key.settings.name);

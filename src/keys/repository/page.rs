@@ -36,11 +36,11 @@ impl Repository {
     ) -> Result<(Vec<Key>, bool), KeysError> {
         let (mut page, mut after) = (Vec::new(), after);
         loop {
-            let batch = self.batch(after).await?;
-            let Some(last) = batch.last() else {
+            let (batch, last) = self.batch(after).await?;
+            let Some(last) = last else {
                 return Ok((page, false));
             };
-            after = last.id;
+            after = last;
             for key in batch.into_iter().filter(|key| filter(key)) {
                 if page.len() == limit {
                     return Ok((page, true));
@@ -50,10 +50,10 @@ impl Repository {
         }
     }
 
-    /// The keys after the one with the id `after`.
-    async fn batch(&self, after: Uuid) -> Result<Vec<Key>, KeysError> {
+    /// The keys after the one with the id `after` that can be read, and the id of the last one.
+    async fn batch(&self, after: Uuid) -> Result<(Vec<Key>, Option<Uuid>), KeysError> {
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 let keys: Vec<KeyRow> =
                     sqlx::query_as(KEYS).bind(after).bind(BATCH).fetch_all(pool).await?;
                 let last = keys.last().map_or(after, |key| key.0);
@@ -63,15 +63,17 @@ impl Repository {
             })
         };
         let (keys, secrets) = run.await.map_err(|error| self.store.error(error))?;
+        let last = keys.last().map(|key| key.0);
         let mut of_key = HashMap::<_, Vec<_>>::new();
         for row in secrets {
             of_key.entry(row.0).or_default().push(secret_info(row));
         }
-        let keys = keys.into_iter().map(|row| {
-            let mut key = self.key(row)?;
+        // Those that cannot be read are in the log since they were changed.
+        let keys = keys.into_iter().filter_map(|row| {
+            let mut key = self.key(row).ok()?;
             key.secrets = of_key.remove(&key.id).unwrap_or_default();
-            Ok(key)
+            Some(key)
         });
-        keys.collect()
+        Ok((keys.collect(), last))
     }
 }

@@ -14,16 +14,19 @@ use crate::{
 };
 
 impl Repository {
-    /// All keys, oldest first.
+    /// All keys that can be read, oldest first, and why others cannot.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn list(&self) -> Result<Vec<Key>, KeysError> {
-        let (keys, secrets) = self.rows().await?;
-        let mut keys: Vec<_> = keys
-            .into_iter()
-            .map(|row| self.key(row))
-            .collect::<Result<_, _>>()?;
+    pub async fn list(&self) -> Result<(Vec<Key>, Vec<KeysError>), KeysError> {
+        let (rows, secrets) = self.rows().await?;
+        let (mut keys, mut unreadable) = (Vec::new(), Vec::new());
+        for row in rows {
+            match self.key(row) {
+                Ok(key) => keys.push(key),
+                Err(error) => unreadable.push(error),
+            }
+        }
         // Both are sorted by the time of their creation, so a key is found by its id.
         let places: HashMap<_, _> = keys
             .iter()
@@ -35,7 +38,7 @@ impl Repository {
                 key.secrets.push(secret_info(row));
             }
         }
-        Ok(keys)
+        Ok((keys, unreadable))
     }
 
     /// The key with this id.
@@ -44,7 +47,7 @@ impl Repository {
     /// [`KeysError::NotFound`].
     pub async fn get(&self, id: Uuid) -> Result<Key, KeysError> {
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 let key: Option<KeyRow> = sqlx::query_as(select_keys!("AND id = $1"))
                     .bind(id)
                     .fetch_optional(pool)
@@ -72,7 +75,7 @@ impl Repository {
             return Ok(id);
         }
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 sqlx::query_scalar::<_, Uuid>(
                     "SELECT id FROM featherwire_keys WHERE name = $1 AND deleted_at IS NULL",
                 )
@@ -94,7 +97,7 @@ impl Repository {
 
     async fn rows(&self) -> Result<(Vec<KeyRow>, Vec<SecretRow>), StoreError> {
         let run = async {
-            on_each!(self.store, pool => {
+            on_each!(self.queries, pool => {
                 let keys: Vec<KeyRow> = sqlx::query_as(select_keys!("")).fetch_all(pool).await?;
                 let secrets: Vec<SecretRow> =
                     sqlx::query_as(select_secrets!("")).fetch_all(pool).await?;

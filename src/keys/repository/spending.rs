@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Database, Encode, QueryBuilder, Type};
+use sqlx::{Database, QueryBuilder};
 use uuid::Uuid;
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
         budget::{BudgetPeriod, BudgetUnit},
         clock::{UnixMs, milliseconds},
     },
-    store::{BeginWrite, StoreError, begin_on, end_if_late, on_each},
+    store::{BeginWrite, Bind, StoreError, begin_on, end_if_late, on_each},
 };
 
 /// The longest time for the statements of an exchange. A database that has stopped answers neither
@@ -212,11 +212,6 @@ impl Repository {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 }
-
-/// A value that is a parameter of statements.
-trait Bind<D: Database>: Type<D> + for<'t> Encode<'t, D> {}
-
-impl<D: Database, T: Type<D> + for<'t> Encode<'t, D>> Bind<D> for T {}
 
 /// Adds what was spent.
 fn add<D: Database, P: BeginWrite<Database = D>>(

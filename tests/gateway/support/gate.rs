@@ -1,6 +1,12 @@
 //! A network that can be cut.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use featherwire::config::DatabaseLocation;
 use secrecy::SecretString;
@@ -18,7 +24,10 @@ use super::Database;
 /// Forwards connections to a server. While it is closed, nothing passes, and no connection ends: as
 /// if the server was stopped.
 pub struct Gate {
-    is_open: watch::Sender<bool>,
+    /// The number of the first connection that passes.
+    first: watch::Sender<u64>,
+    /// How many connections there were.
+    connections: Arc<AtomicU64>,
 }
 
 impl Gate {
@@ -34,35 +43,52 @@ impl Gate {
     async fn to_server(server: String) -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (open, is_open) = watch::channel(true);
+        let (first, passing) = watch::channel(0);
+        let connections = Arc::<AtomicU64>::default();
+        let gate = Self {
+            first,
+            connections: Arc::clone(&connections),
+        };
         tokio::spawn(async move {
             loop {
                 let (caller, _) = listener.accept().await.unwrap();
+                let number = connections.fetch_add(1, Relaxed);
                 let server = TcpStream::connect(&server).await.unwrap();
                 let ((from_caller, to_caller), (from_server, to_server)) =
                     (caller.into_split(), server.into_split());
-                tokio::spawn(pass(from_caller, to_server, is_open.clone()));
-                tokio::spawn(pass(from_server, to_caller, is_open.clone()));
+                tokio::spawn(pass(number, from_caller, to_server, passing.clone()));
+                tokio::spawn(pass(number, from_server, to_caller, passing.clone()));
             }
         });
-        (Self { is_open: open }, address)
+        (gate, address)
     }
 
     /// Nothing passes from now on.
     pub fn close(&self) {
-        self.is_open.send(false).unwrap();
+        self.first.send(u64::MAX).unwrap();
     }
 
     /// What waits passes, and what follows.
     pub fn open(&self) {
-        self.is_open.send(true).unwrap();
+        self.first.send(0).unwrap();
+    }
+
+    /// Nothing passes on the present connections, which do not end. New ones pass: as if a router
+    /// had forgotten the others.
+    pub fn forget(&self) {
+        self.first.send(self.connections.load(Relaxed)).unwrap();
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut open: watch::Receiver<bool>) {
+async fn pass(
+    number: u64,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut passing: watch::Receiver<u64>,
+) {
     let mut bytes = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
-        if open.wait_for(|open| *open).await.is_err() {
+        if passing.wait_for(|first| *first <= number).await.is_err() {
             return;
         }
         if to.write_all(&bytes[..length]).await.is_err() {

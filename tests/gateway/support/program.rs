@@ -56,13 +56,15 @@ pub async fn serve_with_log(arguments: &[&str]) -> (Child, String, Log) {
 pub async fn started(mut command: Command) -> (Child, String, Log) {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let first = lines.next_line().await.unwrap().unwrap();
-    let address = first
-        .split_whitespace()
-        .find(|word| word.starts_with("http://"))
-        .unwrap()
-        .to_owned();
     let (send, log) = unbounded_channel();
+    let address = loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        let mut words = line.split_whitespace();
+        if let Some(address) = words.find(|word| word.starts_with("http://")) {
+            break address.to_owned();
+        }
+        let _ = send.send(line);
+    };
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
             // The pipe is read to its end even if the test does not use it, because a full pipe

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn a_gateway_that_crashes_loses_its_leases() {
     let (store, _, repository) = database().await;
-    let key = repository.list().await.unwrap()[0].id;
+    let key = repository.list().await.unwrap().0[0].id;
     let statement = Statement {
         demand: 50,
         ..statement()
@@ -45,7 +45,7 @@ async fn a_gateway_that_crashes_loses_its_leases() {
 #[tokio::test]
 async fn an_exchange_that_is_repeated_counts_once_even_if_the_gateway_was_lost_in_between() {
     let (store, _, repository) = database().await;
-    let key = repository.list().await.unwrap()[0].id;
+    let key = repository.list().await.unwrap().0[0].id;
     let gateway = Uuid::now_v7();
     let exchange = async |gateway, number, spent, may_end_leases| {
         let statement = Statement {
@@ -74,7 +74,7 @@ async fn an_exchange_that_is_repeated_counts_once_even_if_the_gateway_was_lost_i
 #[tokio::test]
 async fn after_an_outage_a_gateway_that_was_idle_gives_others_time_to_come_back() {
     let (store, secret, repository) = database().await;
-    let key = repository.list().await.unwrap()[0].id;
+    let key = repository.list().await.unwrap().0[0].id;
     let busy = Uuid::now_v7();
     let leases = async || -> i64 {
         on_each!(store, pool => {
@@ -122,7 +122,7 @@ async fn after_an_outage_a_gateway_that_was_idle_gives_others_time_to_come_back(
 #[tokio::test]
 async fn a_clock_that_is_a_year_ahead_does_not_end_the_day_of_a_budget() {
     let (_store, _, repository) = database().await;
-    let key = repository.list().await.unwrap()[0].id;
+    let key = repository.list().await.unwrap().0[0].id;
     let today = BudgetPeriod::Day.window(now());
     let exchange = async |gateway, window| {
         let statement = Statement {
