@@ -85,7 +85,7 @@ struct Stored {
     keys: HashMap<Uuid, StoredKey>,
     /// The keys that cannot be read. Their secrets are not valid.
     unreadable: HashSet<Uuid>,
-    /// The records of all keys that this process has seen. A number is never given to another key.
+    /// The records of all keys that are not deleted. A number is never given to another key.
     records: HashMap<Uuid, Arc<Record>>,
     next_number: u32,
     news: SpendingNews,
@@ -169,6 +169,8 @@ impl Directory {
         for id in changes.deleted {
             stored.keys.remove(&id);
             stored.unreadable.remove(&id);
+            // Its running calls have it as long as they need it.
+            stored.records.remove(&id);
         }
         let before = self.0.snapshot.load();
         let is_open = stored.keys.is_empty() && stored.unreadable.is_empty();

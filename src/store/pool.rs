@@ -4,8 +4,8 @@ use std::{fmt, future::Future, path::Path, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use sqlx::{
-    Acquire as _, ConnectOptions, Connection as _, Database, Encode, PgConnection, PgPool,
-    Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, Type,
+    Acquire as _, ConnectOptions, Connection as _, Database, Encode, Executor as _, PgConnection,
+    PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, Type,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -116,6 +116,11 @@ impl Store {
             PgPoolOptions::new()
                 .max_connections(connections_max)
                 .acquire_timeout(CONNECT_TIMEOUT)
+                // The server may not learn that a connection was lost in the middle of a
+                // transaction, whose locks others wait for.
+                .after_connect(|connection, _| {
+                    Box::pin(async { connection.execute(END_IDLE_TRANSACTIONS).await.map(|_| ()) })
+                })
         };
         let queries = pool(QUERY_CONNECTIONS_MAX).connect_lazy_with(options.clone());
         let pool = pool(CONNECTIONS_MAX).connect_with(options).await?;
@@ -241,6 +246,9 @@ pub trait BeginWrite {
         channel: &'static str,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
+
+/// Between two statements of a transaction, a gateway waits for nothing.
+const END_IDLE_TRANSACTIONS: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
 /// Takes the lock of SQLite for writing at once.
 const BEGIN_IMMEDIATE: &str = "BEGIN IMMEDIATE";

@@ -92,9 +92,7 @@ fn a_key_keeps_its_number_when_its_settings_change() {
     assert_eq!((number("gw_a"), number("1")), (Some(0), Some(1)));
     directory.apply(changed(vec![(second, vec![(digest("2"), None)])]));
     assert_eq!((number("1"), number("2")), (Some(1), Some(2)));
-    directory.apply(deleted(&first));
-    assert_eq!((number("1"), number("2")), (None, Some(2)));
-    let mut renamed = first;
+    let mut renamed = first.clone();
     renamed.settings.name = "renamed".to_owned();
     let secrets = vec![(digest("1"), None), (digest("1b"), None)];
     directory.apply(changed(vec![(renamed, secrets)]));
@@ -104,6 +102,12 @@ fn a_key_keeps_its_number_when_its_settings_change() {
     );
     assert_eq!(name(&directory, "1b").unwrap().as_deref(), Some("renamed"));
     assert_eq!(directory.valid_keys(), 3);
+    directory.apply(deleted(&first));
+    directory.apply(changed(vec![(key("third"), vec![(digest("3"), None)])]));
+    assert_eq!(
+        (number("1"), number("2"), number("3")),
+        (None, Some(2), Some(3))
+    );
 }
 
 #[test]

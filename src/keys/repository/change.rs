@@ -39,6 +39,24 @@ const INSERT_SECRET: &str = "INSERT INTO featherwire_secrets (public_id, key_id,
 const END_SECRETS: &str = "UPDATE featherwire_secrets SET ends_at = $2 WHERE key_id = $1 AND \
                            (ends_at IS NULL OR ends_at > $2)";
 
+/// Secrets that have ended are kept for this time, so that their callers are told why.
+const ENDED_SECRETS_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+const PRUNE_SECRETS: &str = "DELETE FROM featherwire_secrets WHERE key_id = $1 AND ends_at < $2";
+
+const REVOKED_AT: &str =
+    "SELECT revoked_at FROM featherwire_keys WHERE id = $1 AND deleted_at IS NULL";
+
+const DELETE_KEY: &str =
+    "UPDATE featherwire_keys SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL";
+
+/// What is removed with a key. A call that is running may still add to what was spent.
+const DELETE_PARTS: [&str; 3] = [
+    "DELETE FROM featherwire_secrets WHERE key_id = $1",
+    "DELETE FROM featherwire_spending WHERE key_id = $1",
+    "DELETE FROM featherwire_leases WHERE key_id = $1",
+];
+
 const INSERT_AUDIT: &str =
     "INSERT INTO featherwire_audit (at, actor, action, key_id, detail) VALUES ($1, $2, $3, $4, $5)";
 
@@ -196,12 +214,6 @@ impl Repository {
         grace: Duration,
     ) -> Result<(Key, NewSecret), KeysError> {
         let before = self.get(id).await?;
-        if before.revoked_at.is_some() {
-            return Err(KeysError::Invalid(format!(
-                "the key {:?} was revoked, which is for ever: create another key",
-                before.settings.name
-            )));
-        }
         let last = before.secrets.last().map(|last| last.public_id.as_str());
         let kind = SecretKind::following(before.role, last);
         let new = NewSecret::generate(kind).map_err(KeysError::NoRandomness)?;
@@ -211,18 +223,34 @@ impl Repository {
             on_each!(self.queries, pool => {
                 let mut transaction = pool.begin_write().await?;
                 raise_version!(transaction, id);
+                let revoked_at: Option<Option<i64>> = sqlx::query_scalar(REVOKED_AT)
+                    .bind(id)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                match revoked_at {
+                    Some(None) => {}
+                    Some(Some(_)) => return Ok(Err(revoked(&before))),
+                    None => return Ok(Err(KeysError::NotFound(id.to_string()))),
+                }
                 let detail = Detail::rotated(&new.public_id, grace);
                 record_change!(pool, transaction, actor, "rotate", id, detail);
+                sqlx::query(PRUNE_SECRETS)
+                    .bind(id)
+                    .bind(at.saturating_sub(milliseconds(ENDED_SECRETS_KEPT)))
+                    .execute(&mut *transaction)
+                    .await?;
                 sqlx::query(END_SECRETS)
                     .bind(id)
                     .bind(ends_at)
                     .execute(&mut *transaction)
                     .await?;
                 insert_secret!(transaction, id, new, at);
-                transaction.commit().await
+                transaction.commit().await?;
+                Ok(Ok(()))
             })
         };
-        run.await.map_err(|error| self.store.error(error))?;
+        let rotated: sqlx::Result<_> = run.await;
+        rotated.map_err(|error| self.store.error(error))??;
         Ok((self.get(id).await?, new))
     }
 
@@ -271,7 +299,8 @@ impl Repository {
         }
     }
 
-    /// Removes a key and its secrets. Records of its calls stay. Returns the key as it was.
+    /// Removes a key and its secrets. Records of its calls stay, and its running calls may finish.
+    /// Returns the key as it was.
     ///
     /// # Errors
     /// [`KeysError::NotFound`].
@@ -284,19 +313,34 @@ impl Repository {
                 raise_version!(transaction, id);
                 let detail = Detail::deleted(&key.settings.name);
                 record_change!(pool, transaction, actor, "delete", id, detail);
-                sqlx::query("DELETE FROM featherwire_secrets WHERE key_id = $1")
-                    .bind(id)
-                    .execute(&mut *transaction)
-                    .await?;
-                sqlx::query("UPDATE featherwire_keys SET deleted_at = $2 WHERE id = $1")
+                let deleted = sqlx::query(DELETE_KEY)
                     .bind(id)
                     .bind(at)
                     .execute(&mut *transaction)
                     .await?;
-                transaction.commit().await
+                if deleted.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                for statement in DELETE_PARTS {
+                    sqlx::query(statement)
+                        .bind(id)
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                transaction.commit().await?;
+                Ok(true)
             })
         };
-        run.await.map_err(|error| self.store.error(error))?;
-        Ok(key)
+        match run.await.map_err(|error| self.store.error(error))? {
+            true => Ok(key),
+            false => Err(KeysError::NotFound(id.to_string())),
+        }
     }
+}
+
+fn revoked(key: &Key) -> KeysError {
+    let name = &key.settings.name;
+    KeysError::Invalid(format!(
+        "the key {name:?} was revoked, which is for ever: create another key"
+    ))
 }

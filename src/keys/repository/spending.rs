@@ -104,7 +104,8 @@ const RETURN_LEASES: &str = "DELETE FROM featherwire_leases WHERE gateway_id = "
 
 const RECORD_BATCH: &str = "UPDATE featherwire_gateways SET batch = $2 WHERE id = $1";
 
-const READ: &str = "SELECT key_id, unit, period, window_number, spent FROM featherwire_spending";
+const READ: &str = "SELECT key_id, unit, period, window_number, spent FROM featherwire_spending
+    WHERE key_id IN (SELECT id FROM featherwire_keys WHERE deleted_at IS NULL)";
 
 /// An account, its window and an amount.
 type Row = (Uuid, String, String, i64, i64);
@@ -187,7 +188,7 @@ impl Repository {
         })
     }
 
-    /// What all keys have spent. A row that this version does not know is left out.
+    /// What all keys have spent that are not deleted. A row that this version does not know is left out.
     ///
     /// # Errors
     /// Those of the database.

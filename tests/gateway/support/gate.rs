@@ -95,4 +95,6 @@ async fn pass(
             return;
         }
     }
+    // Nor does the end of a connection.
+    let _ = passing.wait_for(|first| *first <= number).await;
 }
