@@ -5,7 +5,7 @@
 //! library that changes the time.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -247,6 +247,11 @@ async fn calls_go_on_while_postgres_is_restarted_frozen_stopped_and_full() {
     load.answers(200).await;
     sqlx::raw_sql(EMPTY).execute(&mut connection).await.unwrap();
     load.answers(200).await;
+    // At the next start they would follow as well.
+    poll::until("the records in files are taken over", async || {
+        !has_spill(&folder.0)
+    })
+    .await;
 
     let (calls, tokens) = load.end().await;
     end(gateway).await;
@@ -257,6 +262,13 @@ async fn calls_go_on_while_postgres_is_restarted_frozen_stopped_and_full() {
         .await
         .unwrap();
     assert_eq!(u64::try_from(spent), Ok(tokens));
+}
+
+/// Whether records wait in files of this directory.
+fn has_spill(directory: &Path) -> bool {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names = entries.map(|entry| entry.unwrap().file_name());
+    names.any(|name| name.to_str().unwrap().ends_with(".spill"))
 }
 
 #[cfg(unix)]
@@ -277,12 +289,7 @@ async fn calls_go_on_while_the_disk_is_full_and_their_records_follow() {
     let mut load = Load::start(&address, &house.secret);
     let path = house.database.url.trim_start_matches("sqlite:");
     let spill = PathBuf::from(path).parent().unwrap().to_owned();
-    poll::until("a file has records", async || {
-        let entries = std::fs::read_dir(&spill).unwrap();
-        let mut names = entries.map(|entry| entry.unwrap().file_name());
-        names.any(|name| name.to_str().unwrap().ends_with(".spill"))
-    })
-    .await;
+    poll::until("a file has records", async || has_spill(&spill)).await;
     load.answers(500).await;
     let (calls, tokens) = load.end().await;
     end(gateway).await;
