@@ -93,6 +93,14 @@ async fn a_key_that_cannot_be_read_is_refused_and_the_changes_of_others_count() 
         }
         set_limits(&store, "new", "{}").await;
         until_status(&address, new, 200).await;
+        // It can be ended as it is.
+        set_limits(&store, "new", r#"{"moons":3}"#).await;
+        for change in ["revoke", "delete"] {
+            let ended = database.keys(&[change, "new"]).await;
+            let told = format!("the key was {change}d. ");
+            assert!(ended.err.contains(&told), "{}", ended.err);
+        }
+        assert_eq!(database.keys(&["show", "new"]).await.code, Some(1));
         end(gateway).await;
     }
 }

@@ -258,7 +258,7 @@ impl Repository {
     /// revoked.
     ///
     /// # Errors
-    /// [`KeysError::NotFound`].
+    /// [`KeysError::NotFound`]. [`KeysError::Invalid`] if the key cannot be read: it is revoked.
     pub async fn revoke(
         &self,
         actor: &Actor,
@@ -294,7 +294,7 @@ impl Repository {
             })
         };
         match run.await.map_err(|error| self.store.error(error))? {
-            true => self.get(id).await,
+            true => self.get(id).await.map_err(|error| after("revoked", error)),
             false => Err(KeysError::NotFound(id.to_string())),
         }
     }
@@ -303,15 +303,20 @@ impl Repository {
     /// Returns the key as it was.
     ///
     /// # Errors
-    /// [`KeysError::NotFound`].
+    /// [`KeysError::NotFound`]. [`KeysError::Invalid`] if the key cannot be read: it is deleted.
     pub async fn delete(&self, actor: &Actor, id: Uuid) -> Result<Key, KeysError> {
-        let key = self.get(id).await?;
+        let key = self.get(id).await;
+        let name = match &key {
+            Ok(key) => key.settings.name.clone(),
+            Err(KeysError::Invalid(_)) => id.to_string(),
+            Err(_) => return key,
+        };
         let at = now();
         let run = async {
             on_each!(self.queries, pool => {
                 let mut transaction = pool.begin_write().await?;
                 raise_version!(transaction, id);
-                let detail = Detail::deleted(&key.settings.name);
+                let detail = Detail::deleted(&name);
                 record_change!(pool, transaction, actor, "delete", id, detail);
                 let deleted = sqlx::query(DELETE_KEY)
                     .bind(id)
@@ -332,9 +337,19 @@ impl Repository {
             })
         };
         match run.await.map_err(|error| self.store.error(error))? {
-            true => Ok(key),
+            true => key.map_err(|error| after("deleted", error)),
             false => Err(KeysError::NotFound(id.to_string())),
         }
+    }
+}
+
+/// The error after a key that cannot be read was changed.
+fn after(change: &str, error: KeysError) -> KeysError {
+    match error {
+        KeysError::Invalid(problem) => {
+            KeysError::Invalid(format!("the key was {change}. {problem}"))
+        }
+        other => other,
     }
 }
 
