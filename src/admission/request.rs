@@ -97,6 +97,8 @@ pub struct PermitRequest {
     /// The largest number of units that the requests of the key may hold at once; `None` for no
     /// limit. Requests beyond it wait for the key's own requests to end.
     pub units_max: Option<u32>,
+    /// No other key may call, so the key may fill the queue.
+    pub is_only_key: bool,
     /// The caller's own deadline. A request that has not started by then is removed from the queue.
     pub deadline: Option<Instant>,
     /// How long the call has already waited for units of other models. It shortens the wait that
@@ -113,6 +115,7 @@ impl PermitRequest {
             cost,
             is_cost_estimated: false,
             units_max: None,
+            is_only_key: false,
             deadline: None,
             waited: Duration::ZERO,
         }

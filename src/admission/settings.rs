@@ -10,8 +10,9 @@ pub struct Settings {
     /// How many requests may wait. A request that can start at once is not counted. Default:
     /// 10,000.
     pub queue_limit: usize,
-    /// How many requests of one key may wait. It keeps one key from filling the queue. Default: no
-    /// separate limit.
+    /// How many requests of one key may wait, if there are others
+    /// ([`PermitRequest::is_only_key`](super::PermitRequest::is_only_key)). It keeps one key from
+    /// filling the queue. Default: no separate limit.
     pub queue_limit_per_key: usize,
     /// The shortest time after its first bypass at which a request is due. Default: 10 s, 30 s and
     /// 120 s by class. [`Settings::reserved_share`] makes it longer where reserving units is

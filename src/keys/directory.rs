@@ -38,14 +38,19 @@ struct Shared {
     cuts: watch::Sender<u64>,
 }
 
+/// The secrets, and the keys that they belong to.
+type Entries = HashMap<Digest, Entry, BuildDigestHasher>;
+
 /// All keys at one moment.
 #[derive(Default)]
 struct Snapshot {
-    entries: HashMap<Digest, Entry, BuildDigestHasher>,
+    entries: Entries,
     /// Who calls if no key is needed.
     everyone: Option<Identity>,
     /// Who manages keys if no key is needed for that.
     administrators: Option<Identity>,
+    /// Whether several keys were valid for calls of models.
+    has_several_callers: bool,
 }
 
 struct Entry {
@@ -232,12 +237,14 @@ impl Directory {
     /// The number of keys for calls of models that are valid now.
     pub fn valid_keys(&self) -> usize {
         let snapshot = self.0.snapshot.load();
-        let valid = snapshot
-            .entries
-            .values()
-            .filter(|entry| entry.end().is_none() && entry.identity.role() == Role::Inference);
-        let numbers: HashSet<_> = valid.map(|entry| entry.identity.number()).collect();
+        let numbers: HashSet<_> = callers(&snapshot.entries).collect();
         numbers.len()
+    }
+
+    /// Whether there are several keys for calls of models. Keys that have expired since the last
+    /// change of the keys still count, so that this looks at no key.
+    pub fn has_several_callers(&self) -> bool {
+        self.0.snapshot.load().has_several_callers
     }
 
     /// The identity that `secret` belongs to. `None` if nobody knows it. The time of a lookup
@@ -329,11 +336,17 @@ impl Snapshot {
                 },
             )
         });
+        // A key of the variable counts before one of the database, because it comes last here.
+        let entries = stored.chain(configured).collect();
+        let mut callers = callers(&entries);
+        let first = callers.next();
+        let has_several_callers = callers.any(|number| Some(number) != first);
+        drop(callers);
         Self {
-            // A key of the variable counts before one of the database, because it comes last here.
-            entries: stored.chain(configured).collect(),
+            entries,
             everyone,
             administrators,
+            has_several_callers,
         }
     }
 
@@ -344,6 +357,14 @@ impl Snapshot {
         }
         self.entries.get(&Digest::of(secret))
     }
+}
+
+/// The numbers of the keys that are valid now for calls of models, one for each secret.
+fn callers(entries: &Entries) -> impl Iterator<Item = u32> {
+    let callers = entries
+        .values()
+        .filter(|entry| entry.end().is_none() && entry.identity.role() == Role::Inference);
+    callers.map(|entry| entry.identity.number())
 }
 
 impl Entry {

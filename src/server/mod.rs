@@ -121,7 +121,7 @@ pub async fn serve(
         Some(it) => (Some((it.manager, it.queries)), it.listener),
         None => (None, None),
     };
-    let services = Services::new(upstream, config, keys.valid_keys(), administration);
+    let services = Services::new(upstream, config, keys.clone(), administration);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
     // Ends when it is dropped.

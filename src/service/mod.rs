@@ -80,7 +80,7 @@ use feed::Feed;
 
 use crate::{
     config,
-    keys::Manager,
+    keys::{Directory, Manager},
     ledger::Queries,
     upstream::{Catalogue, Client, ModelNames},
 };
@@ -107,13 +107,12 @@ pub struct Services {
 }
 
 impl Services {
-    /// All services over `upstream`, for `keys` gateway keys, with what `administration`
-    /// manages and reads. Call it within a Tokio runtime: it
-    /// spawns the tasks that all callers share.
+    /// All services over `upstream`, for the gateway keys of `keys`, with what `administration`
+    /// manages and reads. Call it within a Tokio runtime: it spawns the tasks that all callers share.
     pub fn new(
         upstream: Client,
         config: &config::Serve,
-        keys: usize,
+        keys: Directory,
         administration: Option<(Manager, Queries)>,
     ) -> Self {
         let (manager, queries) = administration.unzip();
@@ -168,6 +167,7 @@ pub(crate) mod tests {
     /// Services for tests that ask no upstream.
     pub(crate) fn services() -> Services {
         let config = config();
-        Services::new(Client::new(&config.upstream).unwrap(), &config, 0, None)
+        let keys = Directory::new(&[], &[]);
+        Services::new(Client::new(&config.upstream).unwrap(), &config, keys, None)
     }
 }

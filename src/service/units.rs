@@ -14,7 +14,7 @@ use crate::{
     },
     config,
     error::{Error, Result},
-    keys::PriorityClass,
+    keys::{Directory, PriorityClass},
     proto::v1::{GatewayUnits, KeyUnits, QueuedByPriority},
     upstream::{Catalogue, Client},
 };
@@ -27,6 +27,7 @@ const OTHER_KEYS_PART: usize = 4;
 pub struct Units {
     permits: Permits,
     catalogue: Catalogue,
+    keys: Directory,
     /// There is no limit, so costs do not matter.
     is_unbounded: bool,
     _keeper: Arc<Keeper>,
@@ -44,13 +45,13 @@ impl Drop for Keeper {
 }
 
 impl Units {
-    /// The units of the account of `upstream`, shared by `keys` gateway keys. Must be called within
-    /// a runtime.
+    /// The units of the account of `upstream`, shared by the gateway keys of `keys`. Must be called
+    /// within a runtime.
     pub fn new(
         upstream: Client,
         catalogue: Catalogue,
         feed: Feed,
-        keys: usize,
+        keys: Directory,
         config: &config::Units,
     ) -> Self {
         let settings = Settings::default();
@@ -63,14 +64,9 @@ impl Units {
             settings.headroom
         };
         let queue_limit = config.queue_limit;
-        let queue_limit_per_key = if keys > 1 {
-            queue_limit - queue_limit / OTHER_KEYS_PART
-        } else {
-            usize::MAX
-        };
         let settings = Settings {
             queue_limit,
-            queue_limit_per_key,
+            queue_limit_per_key: queue_limit - queue_limit / OTHER_KEYS_PART,
             bypass_limit_max,
             headroom,
             ..settings
@@ -97,6 +93,7 @@ impl Units {
         Self {
             permits,
             catalogue,
+            keys,
             is_unbounded: config.units == Some(0),
             _keeper,
         }
@@ -111,7 +108,7 @@ impl Units {
             key_weights: Vec::new(),
         };
         let feed = Feed::new(upstream.clone());
-        Self::new(upstream, catalogue, feed, 0, &config)
+        Self::new(upstream, catalogue, feed, Directory::new(&[], &[]), &config)
     }
 
     /// Waits for the units of a request for `model`.
@@ -133,6 +130,7 @@ impl Units {
             cost: cost.unwrap_or(UNKNOWN_MODEL_COST),
             is_cost_estimated: cost.is_none(),
             units_max: call.identity.limits().max_units,
+            is_only_key: !self.keys.has_several_callers(),
             deadline: call.deadline.map(Instant::into_std),
             waited: Duration::from_millis(call.stats.waited_ms()),
         };

@@ -307,3 +307,60 @@ async fn a_key_holds_no_more_units_than_it_may() {
         (403, "model_not_allowed")
     );
 }
+
+#[tokio::test]
+async fn one_key_fills_the_queue_only_as_long_as_there_is_no_other() {
+    let slow = [
+        ("FEATHERWIRE_EMULATOR_UNITS", "1"),
+        ("FEATHERWIRE_EMULATOR_TOKENS_PER_SECOND", "1"),
+        ("FEATHERWIRE_QUEUE_LIMIT", "4"),
+    ];
+    let ((_child, database), address, secret) = with_key(&[], &slow).await;
+    let mut stream = prompt(MODEL, "hi");
+    stream["stream"] = json!(true);
+    let running = post(&address, &secret, stream, &[]).await;
+    assert_eq!(running.status(), 200);
+    let wait = |secret: &str| {
+        let (address, secret) = (address.clone(), secret.to_owned());
+        tokio::spawn(async move { post(&address, &secret, prompt(MODEL, "hi"), &[]).await })
+    };
+    let until_waiting = async |calls: usize| {
+        poll::until("calls wait", async || {
+            let (_, view) = get(&address, &secret, "/v1/concurrency").await;
+            view["gateway"]["queued"]["default"] == calls
+        })
+        .await;
+    };
+    let refused = async || {
+        let (status, body) = json_of(post(&address, &secret, prompt(MODEL, "hi"), &[]).await).await;
+        assert_eq!((status, text(&body["error"], "code")), (429, "queue_full"));
+    };
+    let waiting: Vec<_> = (0..4).map(|_| wait(&secret)).collect();
+    until_waiting(4).await;
+    refused().await;
+
+    let other = database.keys_json(&["create", "--name", "other"]).await;
+    let other = text(&other, "secret").to_owned();
+    poll::until("the other key is known", async || {
+        get(&address, &other, "/v1/key").await.0 == 200
+    })
+    .await;
+    waiting[0].abort();
+    until_waiting(3).await;
+    // The last place is for other keys.
+    refused().await;
+    let of_other = wait(&other);
+    until_waiting(4).await;
+    of_other.abort();
+    until_waiting(3).await;
+
+    let deleted = database.keys(&["delete", "other"]).await;
+    assert_eq!(deleted.code, Some(0), "{}", deleted.err);
+    poll::until("the other key is gone", async || {
+        get(&address, &other, "/v1/key").await.0 == 401
+    })
+    .await;
+    let _last = wait(&secret);
+    until_waiting(4).await;
+    drop((running, waiting));
+}

@@ -162,9 +162,11 @@ impl Scheduler {
     fn check_queue(&self, now: Instant, request: &PermitRequest) -> Result<(), EnqueueError> {
         let limit = self.settings.queue_limit;
         let key = request.caller.key;
-        if self.waiting.len() + self.parked.len() >= limit
-            || self.queued_of(key) >= self.settings.queue_limit_per_key
-        {
+        let limit_of_key = match request.is_only_key {
+            true => limit,
+            false => self.settings.queue_limit_per_key,
+        };
+        if self.waiting.len() + self.parked.len() >= limit || self.queued_of(key) >= limit_of_key {
             let retry_after = self
                 .estimate_wait(1, 0, now)
                 .clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);

@@ -364,3 +364,26 @@ fn one_key_cannot_fill_the_queue() {
         Err(EnqueueError::QueueFull { .. })
     ));
 }
+
+#[test]
+fn the_only_key_may_fill_the_queue() {
+    let settings = Settings {
+        queue_limit: 4,
+        queue_limit_per_key: 3,
+        ..Settings::default()
+    };
+    let only = || PermitRequest {
+        is_only_key: true,
+        ..request()
+    };
+    let mut bench = Bench::of(settings, Some(1));
+    let running = bench.enqueue(only());
+    assert_eq!(bench.start(), [running]);
+    for _ in 0..4 {
+        bench.enqueue(only());
+    }
+    assert!(matches!(
+        bench.try_enqueue(only()),
+        Err(EnqueueError::QueueFull { .. })
+    ));
+}

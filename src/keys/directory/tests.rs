@@ -171,3 +171,25 @@ fn used_keys_are_told_once() {
     assert_eq!(used, [Some(key.id)]);
     assert!(directory.take_used().is_empty());
 }
+
+#[test]
+fn only_valid_keys_for_calls_of_models_make_several_callers() {
+    let directory = directory(&["gw_a"], &[]);
+    assert!(!directory.has_several_callers());
+    let mut admin = key("admin");
+    admin.role = Role::Admin;
+    directory.apply(changed(vec![(admin, vec![(digest("1"), None)])]));
+    assert!(!directory.has_several_callers());
+    let mut other = key("other");
+    directory.apply(changed(vec![(other.clone(), vec![(digest("2"), None)])]));
+    assert!(directory.has_several_callers());
+    other.revoked_at = Some(1);
+    directory.apply(changed(vec![(other, vec![(digest("2"), None)])]));
+    assert!(!directory.has_several_callers());
+
+    // Two secrets of one key.
+    let directory = super::Directory::new(&[], &[]);
+    let secrets = vec![(digest("3"), None), (digest("4"), None)];
+    directory.apply(changed(vec![(key("app"), secrets)]));
+    assert!(!directory.has_several_callers());
+}
