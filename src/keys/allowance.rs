@@ -127,8 +127,8 @@ impl Identity {
         let amounts = Amounts {
             tokens: with_prompt(wanted),
             requests: 1,
-            // How long a call takes is not known. It starts if anything is left, beside what running
-            // calls have used so far.
+            // How long a call takes is not known. It starts if anything is left, beside what
+            // running calls have used so far.
             unit_ms: 1,
         };
         let at = clock::now();

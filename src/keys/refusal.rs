@@ -11,8 +11,8 @@ use super::{
 };
 use crate::error::{Error, ErrorCode, RateState, RateUnit};
 
-/// When a call may come again that has too little left because of running calls: any of them may end
-/// at any time.
+/// When a call may come again that has too little left because of running calls: any of them may
+/// end at any time.
 const RESERVED_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Identity {
@@ -50,8 +50,8 @@ impl Identity {
             .with_retry_after(RESERVED_RETRY_AFTER)
     }
 
-    /// This gateway cannot give out what is left of a budget. `is_known`: the database has said what
-    /// is left.
+    /// This gateway cannot give out what is left of a budget. `is_known`: the database has said
+    /// what is left.
     pub(super) fn not_leased(&self, shortage: &Shortage, is_known: bool) -> Error {
         let (code, mut message) = match is_known {
             true => (

@@ -42,8 +42,8 @@ pub(super) trait Exchange {
     ) -> impl Future<Output = Result<upstream::Reply<Self::Received>>> + Send;
 
     /// Makes the answer of what `candidate` sends. It ends `permit`, or takes it over together with
-    /// the candidate's circuit pass if the answer goes on after this. Until then, `stats` counts the
-    /// answer.
+    /// the candidate's circuit pass if the answer goes on after this. Until then, `stats` counts
+    /// the answer.
     ///
     /// # Errors
     /// A failure before the answer has reached the caller; another model may be asked.

@@ -108,7 +108,8 @@ pub struct Services {
 
 impl Services {
     /// All services over `upstream`, for the gateway keys of `keys`, with what `administration`
-    /// manages and reads. Call it within a Tokio runtime: it spawns the tasks that all callers share.
+    /// manages and reads. Call it within a Tokio runtime: it spawns the tasks that all callers
+    /// share.
     pub fn new(
         upstream: Client,
         config: &config::Serve,

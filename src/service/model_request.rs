@@ -73,8 +73,8 @@ pub(super) const TEMPLATE_TOKENS: usize = 16;
 /// The tokens of an image, about as many as models use at most for one.
 pub(super) const IMAGE_TOKENS: usize = 2048;
 
-/// How the tokens of a text are estimated: rather too high, because a prompt that is estimated too low
-/// would exceed a budget.
+/// How the tokens of a text are estimated: rather too high, because a prompt that is estimated too
+/// low would exceed a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextTokens {
     /// By its length.

@@ -72,8 +72,8 @@ where
 }
 
 impl<R: Serialize + DeserializeOwned + Send + 'static> Validated<R> {
-    /// Encodes the request for `model`, which it names, after a last `change`. `stream` is the value
-    /// of the member `stream`; `None` leaves the member out.
+    /// Encodes the request for `model`, which it names, after a last `change`. `stream` is the
+    /// value of the member `stream`; `None` leaves the member out.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) for what only a gRPC caller can get wrong;

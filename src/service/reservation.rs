@@ -5,9 +5,9 @@ use tokio::time::Instant;
 use super::{call::Call, model_request::Size};
 use crate::{error::Result, keys::Ask, upstream::Catalogue};
 
-/// Reserves what a request of this size to `model` may use of the limits of its key, if it has some.
-/// Returns the largest number of tokens of each choice, if the request must say another one than it
-/// does.
+/// Reserves what a request of this size to `model` may use of the limits of its key, if it has
+/// some. Returns the largest number of tokens of each choice, if the request must say another one
+/// than it does.
 ///
 /// # Errors
 /// Those of [`Identity::reserve`](crate::keys::Identity::reserve).
