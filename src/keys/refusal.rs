@@ -21,14 +21,18 @@ impl Identity {
         let advice = match (renewal(shortage), shortage.budget.of) {
             (None, _) => "It does not renew: ask the gateway's owner for more".to_owned(),
             (Some(renewal), BudgetUnit::Tokens) => {
-                format!("{renewal}. Until then, a shorter prompt or fewer max_tokens may fit")
+                format!("{renewal}. Until then, a call with a shorter prompt may fit")
             }
             (Some(renewal), _) => renewal,
         };
-        let message = format!(
-            "{}, which is too little for this call. {advice}",
-            left(shortage)
-        );
+        let needs = match shortage.budget.of {
+            BudgetUnit::Tokens => format!(
+                "this call needs at least {}, for the estimate of its prompt and a short answer",
+                shortage.needed
+            ),
+            BudgetUnit::Requests | BudgetUnit::UnitSeconds => "this call needs some".to_owned(),
+        };
+        let message = format!("{}, but {needs}. {advice}", left(shortage));
         let error = self.of_budget(ErrorCode::BudgetExhausted, message, shortage);
         match shortage.renews_at {
             Some(at) => {

@@ -62,6 +62,8 @@ pub struct Shortage {
     pub budget: Budget,
     /// How much of it is neither spent nor reserved.
     pub left: u64,
+    /// How much the call needs at least.
+    pub needed: u64,
     /// How much of it running calls have reserved.
     pub reserved: u64,
     /// When it renews; `None` for never.
@@ -160,6 +162,7 @@ impl Spending {
                 Shortage {
                     budget: *budget,
                     left: of_budget / scale,
+                    needed: least.div_ceil(scale),
                     reserved: account.state().1.div_ceil(scale),
                     renews_at: budget.per.renews_at(account.window),
                 }

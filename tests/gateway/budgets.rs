@@ -202,9 +202,25 @@ async fn a_call_gets_the_tokens_that_are_left_and_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_refused_call_is_told_what_it_needs() {
+    let (_child, address, secret) = with_key(&["--budget", "tokens=5/day"], &[]).await;
+    let refused = post(&address, &secret, at_most(1), &[]).await;
+    let (status, refusal) = json_of(refused).await;
+    assert_eq!(status, 429);
+    let message = text(&refusal["error"], "message");
+    let (_, needs) = message.split_once("this call needs at least ").unwrap();
+    let needs: u64 = needs.split(',').next().unwrap().parse().unwrap();
+    assert!(
+        message.contains("5 of 5 tokens left for this day"),
+        "{message}"
+    );
+    assert!((6..200).contains(&needs), "{message}");
+}
+
+#[tokio::test]
 async fn a_stream_whose_caller_leaves_is_charged_for_what_it_got() {
     let slow = [("FEATHERWIRE_EMULATOR_TOKENS_PER_SECOND", "20")];
-    let (_child, address, secret) = with_key(&["--budget", "tokens=600/day"], &slow).await;
+    let (_child, address, secret) = with_key(&["--budget", "tokens=3000/day"], &slow).await;
     let before = max_tokens(&address, &secret).await;
     let mut request = at_most(300);
     request["stream"] = true.into();
