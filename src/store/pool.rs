@@ -195,6 +195,9 @@ fn sqlite_pool(connections_max: u32) -> SqlitePoolOptions {
         .acquire_timeout(CONNECT_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
+        // A caller who leaves during the test would end the connection, and a database in memory
+        // ends with it. There is no network that could have ended it.
+        .test_before_acquire(false)
 }
 
 impl fmt::Debug for Store {
@@ -314,5 +317,32 @@ impl BeginWrite for PgPool {
             .execute(connection)
             .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_in_memory_outlives_callers_who_leave() {
+        let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
+        store.migrate().await.unwrap();
+        let Pool::Sqlite(pool) = store.pool() else {
+            panic!("memory is SQLite's");
+        };
+        let count = "SELECT COUNT(*) FROM featherwire_keys";
+        for _ in 0..2000 {
+            // They leave while they wait for a connection, or for an answer.
+            let _ = pool.acquire().now_or_never();
+            let _ = sqlx::query(count).fetch_one(pool).now_or_never();
+            while pool.num_idle() == 0 && pool.size() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let count: i64 = sqlx::query_scalar(count).fetch_one(pool).await.unwrap();
+        assert_eq!(count, 0);
     }
 }
