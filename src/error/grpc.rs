@@ -64,7 +64,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         .model()
         .map(|model| ("model", shortened(model, PARAM_BYTES_MAX).to_owned()));
     let limit = error.limit().map(|limit| ("limit", limit.to_string()));
-    let retry = ("retry", error.kind().retry_advice().to_owned());
+    let retry = ("retry", error.retry_advice().to_owned());
     [model, limit, Some(retry)]
         .into_iter()
         .flatten()

@@ -4,7 +4,12 @@
 //! The kind decides, together with the upstream's status where there is one. A code is compared
 //! only where one kind has errors of two sorts.
 
+use std::time::Duration;
+
 use super::{code::ErrorCode, table::Kind, value::Error};
+
+/// The longest wait that is called `soon`.
+const SOON_MAX: Duration = Duration::from_secs(60);
 
 /// Whether the same request may be sent to the same model again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +37,9 @@ pub enum Health {
 }
 
 impl Kind {
-    /// Whether the same call may succeed later, in the words of the contract: `soon`, `later` (in
-    /// minutes), or `never` unless something is changed.
-    pub(super) fn retry_advice(self) -> &'static str {
+    /// Whether the same call may succeed later, as far as the kind tells: see
+    /// [`Error::retry_advice`].
+    fn retry_advice(self) -> &'static str {
         match self {
             Self::NotReady => "later",
             Self::Saturated
@@ -141,6 +146,17 @@ impl Error {
     /// Whether Featherless has no model with the requested id.
     pub fn is_model_not_found(&self) -> bool {
         self.known_code() == Some(ErrorCode::ModelNotFound)
+    }
+
+    /// Whether the same call may succeed later, in the words of the contract: `soon` (within a
+    /// minute), `later`, or `never` unless something is changed.
+    pub(super) fn retry_advice(&self) -> &'static str {
+        match (self.kind().retry_advice(), self.retry_after()) {
+            ("soon", Some(wait)) if wait > SOON_MAX => "later",
+            // A budget for the whole life of a key.
+            ("soon", None) if self.is(ErrorCode::BudgetExhausted) => "never",
+            (advice, _) => advice,
+        }
     }
 
     /// Whether the same call may succeed soon, without any change.

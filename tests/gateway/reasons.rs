@@ -7,11 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use featherwire::error::ErrorCode;
+use featherwire::{error::ErrorCode, proto::v1::chat_service_client::ChatServiceClient};
 use serde_json::json;
 use tonic_types::StatusExt;
 
-use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, law, prompt};
+use crate::{
+    key_limits::{channel, with_key, with_secret},
+    support::{Gateway, MODEL, Reply, Scripted, door::message, law, prompt},
+};
 
 /// The codes of the enum.
 fn of_the_contract() -> BTreeSet<String> {
@@ -187,4 +190,33 @@ async fn the_error_of_a_cut_stream_has_the_model_too() {
         (info.reason.as_str(), info.metadata["model"].as_str()),
         ("UPSTREAM_STREAM_CUT", MODEL)
     );
+}
+
+#[tokio::test]
+async fn a_key_is_told_whether_its_limit_renews_soon_later_or_never() {
+    for (limit, expected) in [
+        (["--requests-per-minute", "1"], Some("soon")),
+        // Within the last minute of a month it renews soon.
+        (["--budget", "requests=1/month"], None),
+        (["--budget", "requests=1/total"], Some("never")),
+    ] {
+        let (_child, address, secret) = with_key(&limit, &[]).await;
+        let mut client = ChatServiceClient::new(channel(&address).await);
+        let mut call = async || {
+            let request = with_secret(message(&prompt(MODEL, "hi")), &secret);
+            client.create_chat_completion(request).await
+        };
+        call().await.unwrap();
+        let refused = call().await.unwrap_err();
+        let details = refused.get_error_details();
+        let retry = details.error_info().unwrap().metadata["retry"].clone();
+        let wait = details.retry_info().and_then(|info| info.retry_delay);
+        let by_wait = match wait {
+            None => "never",
+            Some(wait) if wait.as_secs() < 60 => "soon",
+            Some(_) => "later",
+        };
+        assert_eq!(retry, expected.unwrap_or(by_wait), "{limit:?} {wait:?}");
+        assert_eq!(retry, by_wait, "{limit:?} {wait:?}");
+    }
 }
