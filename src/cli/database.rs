@@ -29,6 +29,7 @@ pub(super) async fn open(database: &Database) -> Result<Store, Failure> {
 /// # Errors
 /// The database cannot be used.
 pub(super) async fn create(database: &Database) -> Result<Store, Failure> {
+    Store::try_once(&database.location()?).await?;
     Ok(create_and_migrate(database).await?.0)
 }
 

@@ -13,7 +13,10 @@ use super::{
     repository::{KeysError, Repository},
     secret::{NewSecret, SecretKind},
 };
-use crate::error::{Error, ErrorCode};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    store::StoreError,
+};
 
 /// Reads and changes the keys in the database. A change is valid on this gateway when its function
 /// returns, and on others within two seconds. Cheap to clone.
@@ -62,8 +65,8 @@ impl Manager {
     ///
     /// # Errors
     /// See [`Repository::get`].
-    pub async fn get(&self, id: Uuid) -> Result<Key, KeysError> {
-        self.repository().get(id).await
+    pub async fn get(&self, id: Uuid) -> Result<Key> {
+        self.repository().get(id).await.map_err(of_query)
     }
 
     /// See [`Repository::page`].
@@ -75,8 +78,9 @@ impl Manager {
         after: Uuid,
         limit: usize,
         filter: impl Fn(&Key) -> bool,
-    ) -> Result<(Vec<Key>, bool), KeysError> {
-        self.repository().page(after, limit, filter).await
+    ) -> Result<(Vec<Key>, bool)> {
+        let page = self.repository().page(after, limit, filter).await;
+        page.map_err(of_query)
     }
 
     /// See [`Repository::update`].
@@ -143,8 +147,9 @@ impl Manager {
         before: i64,
         limit: i64,
         key: Option<Uuid>,
-    ) -> Result<Vec<AuditEvent>, KeysError> {
-        Ok(self.repository().audit(before, limit, key).await?)
+    ) -> Result<Vec<AuditEvent>> {
+        let events = self.repository().audit(before, limit, key).await;
+        events.map_err(|error| of_query(error.into()))
     }
 
     /// Takes over what was changed. The change is made even if this fails: it is valid within two
@@ -183,13 +188,27 @@ impl From<KeysError> for Error {
             KeysError::Invalid(problem) => invalid(&problem),
             KeysError::NoRandomness(error) => Self::internal(error.to_string()),
             KeysError::Store(error) => {
-                tracing::error!(%error, "the database with the keys fails");
-                let message = "The gateway's database does not answer: its log has the cause. \
-                               Perhaps nothing was changed: look before you try again";
-                Self::new(ErrorCode::DatabaseUnavailable, message).with_source(error)
+                let advice = "The change may or may not have happened: look before you try again";
+                no_answer(error, advice)
             }
         }
     }
+}
+
+/// The error of a query, which changes nothing.
+pub(crate) fn of_query(error: KeysError) -> Error {
+    match error {
+        KeysError::Store(error) => no_answer(error, "Try again when it answers"),
+        other => other.into(),
+    }
+}
+
+/// The error of a database that fails, with what to do.
+fn no_answer(error: StoreError, advice: &str) -> Error {
+    tracing::error!(%error, "the database with the keys fails");
+    let message =
+        format!("The gateway's database does not answer: its log has the cause. {advice}");
+    Error::new(ErrorCode::DatabaseUnavailable, message).with_source(error)
 }
 
 /// The error for a setting that is wrong, with its path.

@@ -54,6 +54,7 @@ pub use identity::Identity;
 pub use key::{Key, KeySettings, KeyState, Role, SecretInfo};
 pub use limits::{Limits, PriorityClass, WEIGHT_MAX};
 pub use manager::Manager;
+pub(crate) use manager::of_query;
 pub use refresh::Refresh;
 pub use repository::{KeysError, Repository};
 pub use secret::{NewSecret, NoRandomness, SecretKind};

@@ -95,6 +95,28 @@ impl Store {
         }
     }
 
+    /// Connects once, so that a command fails at once where [`open`](Self::open) tries again for
+    /// some seconds, such as at a port on which nothing listens. SQLite is not asked.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn try_once(location: &DatabaseLocation) -> Result<(), StoreError> {
+        let DatabaseLocation::Postgres(url) = location else {
+            return Ok(());
+        };
+        let try_once = async {
+            let options: PgConnectOptions = url.expose_secret().parse()?;
+            let connect = options.connect();
+            let connection = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
+            connection
+                .map_err(|_| sqlx::Error::PoolTimedOut)??
+                .close()
+                .await
+        };
+        let tried: sqlx::Result<()> = try_once.await;
+        tried.map_err(|error| StoreError::new(&PlaceName::of(location), error))
+    }
+
     async fn in_memory() -> sqlx::Result<(Pool, Pool)> {
         let options = sqlite_options(SqliteConnectOptions::new().in_memory(true));
         // Each further connection would have a database of its own, which ends with it.

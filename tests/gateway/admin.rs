@@ -13,4 +13,5 @@ mod open;
 mod pages;
 mod rest;
 mod roles;
+mod texts;
 mod usage;

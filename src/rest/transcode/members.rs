@@ -17,6 +17,9 @@ const NAME_CHARS_MAX: usize = 64;
 /// The deepest nesting of members. No message of the contract has more.
 const DEPTH_MAX: usize = 16;
 
+/// A time in errors.
+const TIME_EXAMPLE: &str = "2026-11-01T00:00:00Z";
+
 /// Prepares an object for the message of this type. `path` is the path of the object, empty for the
 /// body.
 ///
@@ -60,15 +63,15 @@ fn prepare_value(
     }
     if let (true, Value::Array(elements)) = (field.is_list(), &mut *value) {
         for (number, element) in elements.iter_mut().enumerate() {
-            prepare_one(&field.kind(), element, &format!("{path}[{number}]"), depth)?;
+            prepare_one(field, element, &format!("{path}[{number}]"), depth)?;
         }
         return Ok(());
     }
-    prepare_one(&field.kind(), value, path, depth)
+    prepare_one(field, value, path, depth)
 }
 
-fn prepare_one(kind: &Kind, value: &mut Value, path: &str, depth: usize) -> Result<()> {
-    match (kind, value) {
+fn prepare_one(field: &FieldDescriptor, value: &mut Value, path: &str, depth: usize) -> Result<()> {
+    match (&field.kind(), value) {
         // As on the command line: `7d` is 604800s.
         (Kind::Message(message), Value::String(text))
             if message.full_name() == "google.protobuf.Duration" =>
@@ -76,7 +79,21 @@ fn prepare_one(kind: &Kind, value: &mut Value, path: &str, depth: usize) -> Resu
             if let Ok(length) = humantime::parse_duration(text.trim()) {
                 *text = format!("{}.{:09}s", length.as_secs(), length.subsec_nanos());
             }
-            Ok(())
+            match text.parse::<prost_types::Duration>() {
+                Ok(_) => Ok(()),
+                Err(_) => Err(Error::invalid(path, not_a_length(field))),
+            }
+        }
+        (Kind::Message(message), Value::String(text))
+            if message.full_name() == "google.protobuf.Timestamp" =>
+        {
+            match text.parse::<prost_types::Timestamp>() {
+                Ok(_) => Ok(()),
+                Err(_) => {
+                    let problem = format!("expected a time such as {TIME_EXAMPLE}");
+                    Err(Error::invalid(path, problem))
+                }
+            }
         }
         // In JSON its paths are in lowerCamelCase alone.
         (Kind::Message(message), Value::String(text))
@@ -93,8 +110,12 @@ fn prepare_one(kind: &Kind, value: &mut Value, path: &str, depth: usize) -> Resu
         }
         (Kind::Enum(kind), Value::String(text)) => {
             *text = value_name(kind, text).ok_or_else(|| {
-                let names: Vec<_> = names(kind).collect();
-                Error::invalid(path, format!("expected one of {}", names.join(", ")))
+                let problem = format!(
+                    "expected one of {} (or {})",
+                    short_names(kind).join(", "),
+                    names(kind).join(", ")
+                );
+                Error::invalid(path, problem)
             })?;
             Ok(())
         }
@@ -128,9 +149,31 @@ pub(super) fn value_name(kind: &EnumDescriptor, text: &str) -> Option<String> {
 }
 
 /// The names of the values that can be set.
-fn names(kind: &EnumDescriptor) -> impl Iterator<Item = String> {
+fn names(kind: &EnumDescriptor) -> Vec<String> {
     let set = kind.values().filter(|value| value.number() != 0);
-    set.map(|value| value.name().to_owned())
+    set.map(|value| value.name().to_owned()).collect()
+}
+
+/// The same, as [`value_name`] takes them too: `day` for `USAGE_GROUP_DAY`.
+fn short_names(kind: &EnumDescriptor) -> Vec<String> {
+    let prefix = prefix(kind);
+    let short = |name: &String| name.strip_prefix(&*prefix).unwrap_or(name).to_lowercase();
+    names(kind).iter().map(short).collect()
+}
+
+/// What is wrong with a text that is not a length of time, in this field. For a time of the clock,
+/// the error names the field beside it.
+fn not_a_length(field: &FieldDescriptor) -> String {
+    let length = "expected a length of time such as 90s, 12h or 7d";
+    let message = field.parent_message();
+    let has = |name| message.get_field_by_json_name(name).is_some();
+    if has("startTime") {
+        format!("{length}. For dates, set startTime={TIME_EXAMPLE}, and endTime")
+    } else if has("expiresAt") {
+        format!("{length}. For a date, set expiresAt, such as {TIME_EXAMPLE}")
+    } else {
+        length.to_owned()
+    }
 }
 
 /// The beginning of the names of the values: that of `…_UNSPECIFIED`.

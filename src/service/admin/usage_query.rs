@@ -11,6 +11,7 @@ use crate::{
     keys::{
         KeysError,
         clock::{UnixMs, now},
+        of_query,
     },
     ledger::{Grain, Grouping, Sums, UsageError, UsageRow},
     proto::v1::{self, UsageGroup},
@@ -102,7 +103,7 @@ impl From<UsageError> for Error {
     fn from(error: UsageError) -> Self {
         match error {
             UsageError::TooManyGroups => Self::invalid("by", error),
-            UsageError::Store(error) => KeysError::Store(error).into(),
+            UsageError::Store(error) => of_query(KeysError::Store(error)),
         }
     }
 }
