@@ -119,6 +119,7 @@ pub(super) fn differences(id: Uuid, before: &KeySettings, after: KeySettings) ->
             .then_some(after.expires_at)
             .flatten()
             .map(timestamp),
+        expires_in: None,
         update_mask: (!paths.is_empty()).then_some(FieldMask { paths }),
         name: Some(after.name),
         owner: Some(after.owner),

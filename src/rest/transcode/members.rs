@@ -242,17 +242,12 @@ fn twice(path: String, other: &str) -> Error {
 
 /// Where a member belongs whose name is that of a flag of the command line, in a message that has
 /// the member in the middle.
-const ELSEWHERE: [(&str, &str, &str); 8] = [
+const ELSEWHERE: [(&str, &str, &str); 7] = [
     ("admin", "role", "role (KEY_ROLE_ADMIN or KEY_ROLE_VIEWER)"),
     (
         "expires",
         "expiresIn",
         "expiresAt (a time such as 2030-01-31T12:00:00Z) or expiresIn (such as 2592000s)",
-    ),
-    (
-        "expires",
-        "expiresAt",
-        "expiresAt (a time such as 2030-01-31T12:00:00Z)",
     ),
     ("budget", "limits", "limits.budgets"),
     ("label", "labels", "labels (an object of texts)"),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use prost_types::{Duration, Timestamp};
+
 use super::{limits, times};
 use crate::{
     error::{Error, Result},
@@ -14,15 +16,7 @@ use crate::{
 /// # Errors
 /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a value that its field cannot have.
 pub(super) fn of_new_key(request: CreateKeyRequest) -> Result<KeySettings> {
-    let expires_at = match (request.expires_at, request.expires_in) {
-        (Some(_), Some(_)) => {
-            let problem = "expires_at is set too: set one of them";
-            return Err(Error::invalid("expires_in", problem));
-        }
-        (Some(at), None) => Some(times::future("expires_at", at)?),
-        (None, Some(life)) => Some(times::after("expires_in", life)?),
-        (None, None) => None,
-    };
+    let expires_at = end(request.expires_at, request.expires_in)?;
     Ok(KeySettings {
         name: request.name,
         owner: request.owner,
@@ -31,6 +25,19 @@ pub(super) fn of_new_key(request: CreateKeyRequest) -> Result<KeySettings> {
         disabled_at: None,
         limits: limits::of_message(request.limits.unwrap_or_default())?,
     })
+}
+
+/// When a key ends, by the two fields that can set it.
+fn end(at: Option<Timestamp>, life: Option<Duration>) -> Result<Option<clock::UnixMs>> {
+    match (at, life) {
+        (Some(_), Some(_)) => {
+            let problem = "expires_at is set too: set one of them";
+            Err(Error::invalid("expires_in", problem))
+        }
+        (Some(at), None) => times::future("expires_at", at).map(Some),
+        (None, Some(life)) => times::after("expires_in", life).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 /// A change of settings.
@@ -83,10 +90,7 @@ impl Change {
     /// mask with an unknown field, or a request that changes nothing.
     pub(super) fn of(request: UpdateKeyRequest) -> Result<Self> {
         let limits = request.limits.map(limits::of_message).transpose()?;
-        let expires_at = request.expires_at;
-        let expires_at = expires_at
-            .map(|at| times::future("expires_at", at))
-            .transpose()?;
+        let expires_at = end(request.expires_at, request.expires_in)?;
         let mask = request.update_mask.filter(|mask| !mask.paths.is_empty());
         let set = || {
             let settings = [
@@ -168,8 +172,12 @@ fn set_limits(limits: &Limits) -> impl Iterator<Item = Field> + use<> {
 fn masked(paths: &[String]) -> Result<BTreeSet<Field>> {
     let mut fields = BTreeSet::new();
     for path in paths {
+        let path = match path.as_str() {
+            "expires_in" => "expires_at",
+            path => path,
+        };
         let names = |field: &str| {
-            path == "*" || field == path || field.strip_prefix("limits.") == Some(path.as_str())
+            path == "*" || field == path || field.strip_prefix("limits.") == Some(path)
         };
         let is_limits = |field: &str| path == "limits" && field.starts_with("limits.");
         let named = Field::ALL

@@ -326,17 +326,18 @@ async fn an_unknown_member_is_told_a_place_that_its_request_has() {
         assert_eq!(status, 400, "{answer}");
         text(&answer["error"], "message").to_owned()
     };
-    let expires = json!({"expires": "30d"});
-    let update = message(Method::PATCH, &path, expires.clone()).await;
-    assert!(
-        update.contains("expiresAt") && !update.contains("expiresIn"),
-        "{update}"
-    );
-    let create = message(Method::POST, "/admin/v1/keys", expires).await;
-    assert!(
-        create.contains("expiresAt") && create.contains("expiresIn"),
-        "{create}"
-    );
+    for (verb, path) in [(Method::PATCH, &*path), (Method::POST, "/admin/v1/keys")] {
+        let expires = message(verb, path, json!({"expires": "30d"})).await;
+        assert!(
+            expires.contains("expiresAt") && expires.contains("expiresIn"),
+            "{expires}"
+        );
+    }
+    let admin_key = json!({"admin": true});
+    let create = message(Method::POST, "/admin/v1/keys", admin_key.clone()).await;
+    assert!(create.contains("this belongs into role"), "{create}");
+    let update = message(Method::PATCH, &path, admin_key).await;
+    assert!(update.contains("the members here are id"), "{update}");
     let create = message(Method::POST, "/admin/v1/keys", json!({"id": "5"})).await;
     assert!(
         create.contains("the members here are name") && !create.contains("path"),

@@ -234,3 +234,38 @@ async fn an_update_changes_what_its_mask_names_or_what_it_sets() {
         assert_eq!(text(&key, "name"), "app");
     }
 }
+
+#[tokio::test]
+async fn a_change_sets_the_end_of_a_key_by_the_time_from_now() {
+    let database = Database::sqlite();
+    let (_child, admin) = start(&database).await;
+    let key = admin.ok("CreateKey", json!({"name": "app"})).await;
+    let id = &key["id"];
+    let days_left = |key: &Value| {
+        let end = humantime::parse_rfc3339(text(key, "expiresAt")).unwrap();
+        let left = end.duration_since(std::time::SystemTime::now()).unwrap();
+        (left.as_secs_f64() / 86_400.0).round()
+    };
+    for door in Door::ALL {
+        let update = async |request: Value| admin.call(door, "UpdateKey", request).await;
+        let updated = update(json!({"id": id, "expiresIn": "2592000s"})).await;
+        assert_eq!(days_left(&updated.unwrap()), 30.0, "{door:?}");
+        for (mask, days) in [("expiresAt", 1), ("expiresIn", 2)] {
+            let life = format!("{}s", days * 86_400);
+            let request = json!({"id": id, "expiresIn": life, "updateMask": mask});
+            let updated = update(request).await.unwrap();
+            assert_eq!(days_left(&updated), f64::from(days), "{door:?} {mask}");
+        }
+        let both = json!({"id": id, "expiresIn": "5s", "expiresAt": "2099-01-01T00:00:00Z"});
+        let refused = update(both).await.unwrap_err();
+        assert!(refused.1.contains("set one of them"), "{refused:?}");
+        let key = admin.call(door, "GetKey", json!({"id": id})).await.unwrap();
+        assert_eq!(days_left(&key), 2.0, "a refused change leaves the end");
+        let cleared = update(json!({"id": id, "updateMask": "expiresIn"})).await;
+        assert_eq!(cleared.unwrap().get("expiresAt"), None, "{door:?}");
+    }
+    let path = format!("/admin/v1/keys/{}", id.as_str().unwrap());
+    let body = Some(r#"{"expiresIn": "30d"}"#.to_owned());
+    let (status, updated) = admin.send(http::Method::PATCH, &path, body).await;
+    assert_eq!((status, days_left(&updated)), (200, 30.0));
+}
