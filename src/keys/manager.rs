@@ -1,6 +1,6 @@
 //! Changes keys while the gateway runs.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use uuid::Uuid;
 
@@ -12,6 +12,7 @@ use super::{
     key::{Key, KeySettings, Role},
     repository::{KeysError, Repository},
     secret::{NewSecret, SecretKind},
+    status::BudgetStatus,
 };
 use crate::{
     error::{Error, ErrorCode, Result},
@@ -67,6 +68,15 @@ impl Manager {
     /// See [`Repository::get`].
     pub async fn get(&self, id: Uuid) -> Result<Key> {
         self.repository().get(id).await.map_err(of_query)
+    }
+
+    /// See [`Repository::budgets`].
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn budgets(&self, keys: &[Key]) -> Result<HashMap<Uuid, Vec<BudgetStatus>>> {
+        let budgets = self.repository().budgets(keys).await;
+        budgets.map_err(|error| of_query(error.into()))
     }
 
     /// See [`Repository::page`].

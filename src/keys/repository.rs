@@ -11,6 +11,7 @@ mod gateways;
 mod page;
 mod read;
 mod spending;
+mod status;
 
 use crate::store::Store;
 

@@ -35,22 +35,29 @@ pub struct RateStatus {
     pub renews_at: UnixMs,
 }
 
+impl BudgetStatus {
+    /// The status of `budget` in this window. The amounts are in its smallest unit.
+    pub(super) fn new(budget: &Budget, window: i64, spent: u64, reserved: u64) -> Self {
+        let scale = budget.of.scale();
+        let left = budget.smallest_units();
+        let left = left.saturating_sub(spent.saturating_add(reserved));
+        Self {
+            budget: *budget,
+            spent: spent / scale,
+            reserved: reserved / scale,
+            left: left / scale,
+            renews_at: budget.per.renews_at(window),
+        }
+    }
+}
+
 impl Identity {
     /// What is left of its budgets at `now`.
     pub fn budgets(&self, now: UnixMs) -> Vec<BudgetStatus> {
         let today = self.spending().news().time_of_budgets(now);
         let status = |budget: &Budget| {
             let (spent, reserved) = self.spending().state(budget, now);
-            let scale = budget.of.scale();
-            let whole = budget.amount.saturating_mul(scale);
-            let left = whole.saturating_sub(spent.saturating_add(reserved));
-            BudgetStatus {
-                budget: *budget,
-                spent: spent / scale,
-                reserved: reserved / scale,
-                left: left / scale,
-                renews_at: budget.per.renews_at(budget.per.window(today)),
-            }
+            BudgetStatus::new(budget, budget.per.window(today), spent, reserved)
         };
         self.limits().budgets.iter().map(status).collect()
     }

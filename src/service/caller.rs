@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    keys::{self, BudgetStatus, Identity, RateStatus, clock},
+    keys::{self, Identity, RateStatus, clock},
     ledger::{Grain, Grouping, Queries, UsageQuery, fixed_id},
     proto::v1::{
         self, GetOwnKeyRequest, GetOwnKeyResponse, GetOwnUsageRequest, GetOwnUsageResponse,
@@ -100,26 +100,13 @@ fn key(identity: &Identity) -> GetOwnKeyResponse {
         state: messages::state(keys::KeyState::Active).into(),
         expires_at: identity.expires_at().map(timestamp),
         limits: Some(limits::to_message(identity.limits())),
-        budgets: identity.budgets(now).iter().map(budget).collect(),
+        budgets: identity
+            .budgets(now)
+            .iter()
+            .map(limits::budget_status)
+            .collect(),
         requests_per_minute: identity.calls_in_a_minute(now).map(rate),
         tokens_per_minute: identity.tokens_in_a_minute(now).map(rate),
-    }
-}
-
-fn budget(status: &BudgetStatus) -> v1::BudgetStatus {
-    let v1::Budget {
-        unit,
-        amount,
-        period,
-    } = limits::budget_message(&status.budget);
-    v1::BudgetStatus {
-        unit,
-        period,
-        amount,
-        spent: number(status.spent),
-        reserved: number(status.reserved),
-        left: number(status.left),
-        renews_at: status.renews_at.map(timestamp),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod audit;
+mod budgets;
 mod command_line;
 mod doors;
 mod json;

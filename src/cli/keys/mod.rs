@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::{failure::Failure, output};
 use crate::{
     config,
-    keys::{Key, KeySettings, Role, SecretKind, clock},
+    keys::{BudgetStatus, Key, KeySettings, Role, SecretKind, clock},
 };
 
 mod remote;
@@ -164,8 +164,8 @@ impl Keys {
             Action::Show(one) => {
                 let mut keys = one.common.open().await?;
                 let id = keys.resolve(&one.key).await?;
-                let key = keys.get(id).await?;
-                one.common.print(&key)?;
+                let (key, left) = keys.get_with_budgets(id).await?;
+                one.common.print_with_budgets(&key, &left)?;
                 keys.close().await;
             }
             Action::Update(update) => update.run().await?,
@@ -282,6 +282,14 @@ impl Common {
             return output::print(show::json(key, None));
         }
         output::print(show::card(key))
+    }
+
+    /// Prints a key, and what is left of its budgets.
+    fn print_with_budgets(&self, key: &Key, left: &[BudgetStatus]) -> Result<(), Failure> {
+        if self.json {
+            return output::print(show::json_with_budgets(key, left));
+        }
+        output::print(show::card_with_budgets(key, left))
     }
 
     /// Prints a new secret and its key. The secret alone goes to standard output, so that a script

@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use crate::{
     cli::failure::Failure,
-    keys::{Key, KeySettings, Role, SecretInfo, SecretKind, clock::UnixMs},
+    keys::{Budget, BudgetStatus, Key, KeySettings, Role, SecretInfo, SecretKind, clock::UnixMs},
     proto::{
         admin::v1::{self as admin, CreateKeyRequest, UpdateKeyRequest},
-        v1::KeyRole,
+        v1::{self, KeyRole},
     },
     service::key_messages::{limits_message, limits_of_message, timestamp},
 };
@@ -58,6 +58,20 @@ fn known(key: admin::Key) -> Option<Key> {
         last_used_at: unix_ms(key.last_used_at),
         secrets: key.secrets.into_iter().map(secret).collect::<Option<_>>()?,
     })
+}
+
+/// What is left of the budgets of `key`, which an answer has in the order of its limits.
+pub(super) fn budget_statuses(key: &Key, left: Vec<v1::BudgetStatus>) -> Vec<BudgetStatus> {
+    let amount = |number: i64| u64::try_from(number).unwrap_or_default();
+    let budgets = key.settings.limits.budgets.iter().zip(left);
+    let status = |(budget, left): (&Budget, v1::BudgetStatus)| BudgetStatus {
+        budget: *budget,
+        spent: amount(left.spent),
+        reserved: amount(left.reserved),
+        left: amount(left.left),
+        renews_at: unix_ms(left.renews_at),
+    };
+    budgets.map(status).collect()
 }
 
 fn unix_ms(at: Option<Timestamp>) -> Option<UnixMs> {

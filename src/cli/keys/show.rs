@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::Serialize;
 
 use crate::keys::{
-    Key, Limits, SecretInfo,
+    Budget, BudgetStatus, Key, Limits, SecretInfo,
     clock::{UnixMs, system_time},
 };
 
@@ -27,7 +27,19 @@ struct KeyJson<'a> {
     expires_at: Option<String>,
     last_used_at: Option<String>,
     limits: &'a Limits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budgets: Option<Vec<BudgetJson<'a>>>,
     secrets: Vec<SecretJson<'a>>,
+}
+
+/// A budget, and what is left of it.
+#[derive(Serialize)]
+struct BudgetJson<'a> {
+    #[serde(flatten)]
+    budget: &'a Budget,
+    spent: u64,
+    left: u64,
+    renews_at: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -53,7 +65,19 @@ impl<'a> KeyJson<'a> {
             expires_at: settings.expires_at.map(rfc3339),
             last_used_at: key.last_used_at.map(rfc3339),
             limits: &settings.limits,
+            budgets: None,
             secrets: key.secrets.iter().map(SecretJson::new).collect(),
+        }
+    }
+}
+
+impl<'a> BudgetJson<'a> {
+    fn new(status: &'a BudgetStatus) -> Self {
+        Self {
+            budget: &status.budget,
+            spent: status.spent,
+            left: status.left,
+            renews_at: status.renews_at.map(rfc3339),
         }
     }
 }
@@ -67,6 +91,13 @@ impl<'a> SecretJson<'a> {
             ends_at: secret.ends_at.map(rfc3339),
         }
     }
+}
+
+/// A key as a JSON object, with what is left of its budgets.
+pub(super) fn json_with_budgets(key: &Key, left: &[BudgetStatus]) -> String {
+    let mut json = KeyJson::new(key, None);
+    json.budgets = Some(left.iter().map(BudgetJson::new).collect());
+    pretty(&json)
 }
 
 /// A key as a JSON object, with its secret if it is new.
@@ -115,6 +146,11 @@ pub(super) fn table(keys: &[Key]) -> String {
 
 /// One key, a line for each setting.
 pub(super) fn card(key: &Key) -> String {
+    card_with_budgets(key, &[])
+}
+
+/// The same, with what is left of its budgets as far as it is known.
+pub(super) fn card_with_budgets(key: &Key, left: &[BudgetStatus]) -> String {
     let settings = &key.settings;
     let limits = &settings.limits;
     let mut card = String::new();
@@ -156,7 +192,11 @@ pub(super) fn card(key: &Key) -> String {
     );
     line("tokens per minute", number(limits.tokens_per_minute));
     for budget in &limits.budgets {
-        line("budget", budget.to_string());
+        let left = left.iter().find(|status| status.budget == *budget);
+        line(
+            "budget",
+            left.map_or_else(|| budget.to_string(), budget_line),
+        );
     }
     for secret in &key.secrets {
         let end = secret
@@ -168,6 +208,20 @@ pub(super) fn card(key: &Key) -> String {
         );
     }
     card
+}
+
+/// Such as `tokens=1000/day: 12% used (120), 880 left, renews 2026-11-30 00:00`.
+fn budget_line(status: &BudgetStatus) -> String {
+    let BudgetStatus {
+        budget,
+        spent,
+        left,
+        renews_at,
+        ..
+    } = *status;
+    let percent = spent.saturating_mul(100) / budget.amount.max(1);
+    let renews = renews_at.map_or_else(String::new, |at| format!(", renews {}", day_and_time(at)));
+    format!("{budget}: {percent}% used ({spent}), {left} left{renews}")
 }
 
 fn shortened(text: &str, chars_max: usize) -> String {

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use tonic::{Status, service::interceptor::InterceptedService, transport::Channel};
 use uuid::Uuid;
 
-use super::remote::{differences, key, new_key};
+use super::remote::{budget_statuses, differences, key, new_key};
 use crate::{
     cli::{
         client::{self, AdminErrors},
@@ -16,7 +16,7 @@ use crate::{
         output,
     },
     config,
-    keys::{Actor, Key, KeySettings, KeysError, Repository, Role, SecretKind},
+    keys::{Actor, BudgetStatus, Key, KeySettings, KeysError, Repository, Role, SecretKind},
     proto::admin::v1::{
         DeleteKeyRequest, GetKeyRequest, ListKeysRequest, RevokeKeyRequest, RotateKeyRequest,
         key_service_client::KeyServiceClient,
@@ -170,6 +170,31 @@ impl Source {
                 let request = GetKeyRequest { id: id.to_string() };
                 let got = client.get_key(request).await.map_err(of(*errors, id))?;
                 key(Some(got.into_inner()))
+            }
+        }
+    }
+
+    /// A key, and what is left of its budgets. An older gateway does not tell the latter.
+    pub(super) async fn get_with_budgets(
+        &mut self,
+        id: Uuid,
+    ) -> Result<(Key, Vec<BudgetStatus>), Failure> {
+        match self {
+            Self::Database(repository) => {
+                let keys = [repository.get(id).await?];
+                let mut left = repository.budgets(&keys).await.map_err(KeysError::from)?;
+                let [key] = keys;
+                let left = left.remove(&key.id).unwrap_or_default();
+                Ok((key, left))
+            }
+            Self::Gateway(client, errors) => {
+                let request = GetKeyRequest { id: id.to_string() };
+                let got = client.get_key(request).await.map_err(of(*errors, id))?;
+                let mut got = got.into_inner();
+                let left = std::mem::take(&mut got.budgets);
+                let key = key(Some(got))?;
+                let left = budget_statuses(&key, left);
+                Ok((key, left))
             }
         }
     }

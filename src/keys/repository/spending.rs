@@ -107,6 +107,9 @@ const RECORD_BATCH: &str = "UPDATE featherwire_gateways SET batch = $2 WHERE id 
 const READ: &str = "SELECT key_id, unit, period, window_number, spent FROM featherwire_spending
     WHERE key_id IN (SELECT id FROM featherwire_keys WHERE deleted_at IS NULL)";
 
+const READ_BETWEEN: &str = "SELECT key_id, unit, period, window_number, spent
+    FROM featherwire_spending WHERE key_id BETWEEN $1 AND $2";
+
 /// An account, its window and an amount.
 type Row = (Uuid, String, String, i64, i64);
 
@@ -199,19 +202,40 @@ impl Repository {
             })
         };
         let rows: Vec<Row> = run.await.map_err(|error| self.store.error(error))?;
-        let read = |(key, of, per, window, spent): Row| {
-            Some(Spent {
-                key,
-                name: AccountName {
-                    of: BudgetUnit::from_name(&of)?,
-                    per: BudgetPeriod::from_name(&per)?,
-                },
-                window,
-                amount: amount(spent),
+        Ok(rows.into_iter().filter_map(spent).collect())
+    }
+
+    /// The same of the keys with these ids and those between them, for who asks about keys.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(super) async fn spent_between(
+        &self,
+        first: Uuid,
+        last: Uuid,
+    ) -> Result<Vec<Spent>, StoreError> {
+        let run = async {
+            on_each!(self.queries, pool => {
+                let read = sqlx::query_as::<_, Row>(READ_BETWEEN).bind(first).bind(last);
+                read.fetch_all(pool).await
             })
         };
-        Ok(rows.into_iter().filter_map(read).collect())
+        let rows: Vec<Row> = run.await.map_err(|error| self.store.error(error))?;
+        Ok(rows.into_iter().filter_map(spent).collect())
     }
+}
+
+/// What a row has. `None` if this version does not know its budget.
+fn spent((key, of, per, window, spent): Row) -> Option<Spent> {
+    Some(Spent {
+        key,
+        name: AccountName {
+            of: BudgetUnit::from_name(&of)?,
+            per: BudgetPeriod::from_name(&per)?,
+        },
+        window,
+        amount: amount(spent),
+    })
 }
 
 /// Adds what was spent.

@@ -91,19 +91,22 @@ impl AdminKeys {
         self.change(&call, create).await
     }
 
-    /// One key.
+    /// One key, and what is left of its budgets.
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::error::Kind::NotFound), and those of the database.
     pub async fn get(&self, call: Call, request: GetKeyRequest) -> Result<admin::Key> {
         let get = async {
-            let key = self.manager()?.get(id(&request.id)?).await?;
-            Ok(messages::key(&key))
+            let manager = self.manager()?;
+            let keys = [manager.get(id(&request.id)?).await?];
+            let left = manager.budgets(&keys).await?;
+            let [key] = &keys;
+            Ok(messages::key_and_budgets(key, &left))
         };
         call.run(get).await
     }
 
-    /// A page of keys.
+    /// A page of keys, and what is left of their budgets.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a wrong token or filter, and those of the
@@ -120,8 +123,10 @@ impl AdminKeys {
             let (keys, has_more) = manager.page(after, size, |key| filter.passes(key)).await?;
             let last = keys.last().filter(|_| has_more);
             let token = last.map(|last| paging::token(&last.id.simple().to_string(), &text));
+            let left = manager.budgets(&keys).await?;
+            let message = |key| messages::key_and_budgets(key, &left);
             Ok(ListKeysResponse {
-                keys: keys.iter().map(messages::key).collect(),
+                keys: keys.iter().map(message).collect(),
                 next_page_token: token.unwrap_or_default(),
             })
         };

@@ -1,8 +1,9 @@
 //! The limits of a key in the contract, and as the gateway has them.
 
+use super::times::timestamp;
 use crate::{
     error::{Error, Result},
-    keys::{Budget, BudgetPeriod, BudgetUnit, Limits, PriorityClass},
+    keys::{Budget, BudgetPeriod, BudgetStatus, BudgetUnit, Limits, PriorityClass},
     proto::v1,
 };
 
@@ -101,7 +102,7 @@ fn budget((number, budget): (usize, v1::Budget)) -> Result<Budget> {
     }
 }
 
-pub(in crate::service) fn budget_message(budget: &Budget) -> v1::Budget {
+fn budget_message(budget: &Budget) -> v1::Budget {
     let unit = match budget.of {
         BudgetUnit::Tokens => v1::BudgetUnit::Tokens,
         BudgetUnit::Requests => v1::BudgetUnit::Requests,
@@ -117,5 +118,24 @@ pub(in crate::service) fn budget_message(budget: &Budget) -> v1::Budget {
         unit: unit.into(),
         amount: i64::try_from(budget.amount).unwrap_or(i64::MAX),
         period: period.into(),
+    }
+}
+
+/// What is left of a budget.
+pub(in crate::service) fn budget_status(status: &BudgetStatus) -> v1::BudgetStatus {
+    let v1::Budget {
+        unit,
+        amount,
+        period,
+    } = budget_message(&status.budget);
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    v1::BudgetStatus {
+        unit,
+        period,
+        amount,
+        spent: number(status.spent),
+        reserved: number(status.reserved),
+        left: number(status.left),
+        renews_at: status.renews_at.map(timestamp),
     }
 }

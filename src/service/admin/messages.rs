@@ -1,5 +1,9 @@
 //! Keys and changes of keys, as answers have them.
 
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
 use super::{limits, times::timestamp};
 use crate::{
     keys::{self, Role},
@@ -8,6 +12,18 @@ use crate::{
         v1::{KeyRole, KeyState},
     },
 };
+
+/// A key, and what is left of its budgets.
+pub(super) fn key_and_budgets(
+    key: &keys::Key,
+    left: &HashMap<Uuid, Vec<keys::BudgetStatus>>,
+) -> admin::Key {
+    let budgets = left.get(&key.id).into_iter().flatten();
+    admin::Key {
+        budgets: budgets.map(limits::budget_status).collect(),
+        ..self::key(key)
+    }
+}
 
 /// A key.
 pub(super) fn key(key: &keys::Key) -> admin::Key {
@@ -27,6 +43,7 @@ pub(super) fn key(key: &keys::Key) -> admin::Key {
         last_used_at: key.last_used_at.map(timestamp),
         limits: Some(limits::to_message(&settings.limits)),
         secrets: key.secrets.iter().map(secret).collect(),
+        budgets: Vec::new(),
     }
 }
 
