@@ -1,13 +1,14 @@
 //! `featherwire calls`: the last calls, one a line, and those that follow.
 
-use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{
+    columns::{self, all_shortened, longest},
     failure::Failure,
-    ledger::{Filter, Source, rfc3339_ms, short_number, short_time, shortened, time},
+    ledger::{Filter, Source, rfc3339_ms, short_number, short_time, time},
     output,
 };
 use crate::{
@@ -108,18 +109,19 @@ impl Calls {
         }
         let mut calls = source.last(&filter, self.limit).await?;
         calls.reverse();
+        let widths = Widths::new(columns::of_terminal(), &calls);
         if self.json && !self.follow {
             let calls: Vec<_> = calls.iter().map(CallJson::new).collect();
             output::print(serde_json::to_string_pretty(&calls)? + "\n")?;
         } else {
             if !self.json {
-                output::tell(line(["ENDED", "KEY", "MODEL", "END", "TOKENS", "TIME"]));
+                output::tell(widths.line(["ENDED", "KEY", "MODEL", "END", "TOKENS", "TIME"]));
             }
-            self.print(&calls)?;
+            self.print(&calls, widths)?;
         }
         if self.follow {
             seen.extend(calls.iter().map(Record::cursor));
-            self.follow(&source, filter, newest, seen).await?;
+            self.follow(&source, filter, newest, seen, widths).await?;
         }
         source.close().await;
         Ok(ExitCode::SUCCESS)
@@ -133,6 +135,7 @@ impl Calls {
         mut filter: Filter,
         mut newest: UnixMs,
         mut seen: BTreeSet<Cursor>,
+        widths: Widths,
     ) -> Result<(), Failure> {
         let earliest = filter.calls.range.start;
         loop {
@@ -144,7 +147,7 @@ impl Calls {
                     .into_iter()
                     .filter(|call| seen.insert(call.cursor()))
                     .inspect(|call| newest = newest.max(call.ended_at));
-                self.print(&new.collect::<Vec<_>>())
+                self.print(&new.collect::<Vec<_>>(), widths)
             };
             source.each(&filter, show).await?;
             // What is older is not read again.
@@ -153,15 +156,15 @@ impl Calls {
         }
     }
 
-    fn print(&self, calls: &[Record]) -> Result<(), Failure> {
+    fn print(&self, calls: &[Record], widths: Widths) -> Result<(), Failure> {
         let mut text = String::new();
-        for call in calls {
-            if self.json {
+        if self.json {
+            for call in calls {
                 text += &serde_json::to_string(&CallJson::new(call))?;
                 text.push('\n');
-            } else {
-                text += &row(call);
             }
+        } else {
+            text = widths.rows(calls);
         }
         if text.is_empty() {
             return Ok(());
@@ -230,34 +233,107 @@ impl<'a> CallJson<'a> {
     }
 }
 
-/// A line of at most 79 columns.
-fn line(columns: [&str; 6]) -> String {
-    let [at, key, model, end, tokens, time] = columns;
-    let (key, model, end) = (shortened(key, 12), shortened(model, 18), shortened(end, 12));
-    let mut line = String::new();
-    // Writing to a String can't fail.
-    let _ = writeln!(
-        line,
-        "{at:14}  {key:12}  {model:18}  {end:12}  {tokens:>7}  {time:>6}"
-    );
-    line
+/// How wide the columns of names are, and whether what is longer is cut.
+#[derive(Clone, Copy)]
+struct Widths {
+    key: usize,
+    model: usize,
+    end: usize,
+    cuts: bool,
 }
 
-fn row(call: &Record) -> String {
-    let at = rfc3339_ms(call.ended_at);
-    // Such as `11-29 12:00:00`.
-    let at = at.get(5..19).unwrap_or_default().replace('T', " ");
-    let model = call.model_answered().unwrap_or(&call.model_asked);
-    // The name without its organisation tells more.
-    let model = model.rsplit('/').next().unwrap_or(model);
-    let end = call.error_code.as_deref().unwrap_or(call.ending.name());
-    let tokens = call.tokens.prompt.saturating_add(call.tokens.completion);
-    line([
-        &at,
-        &call.key_name,
-        model,
-        end,
-        &short_number(tokens),
-        &short_time(call.duration_ms),
-    ])
+/// What lines take without the columns of names. The last column of a terminal stays empty.
+const OTHERS: usize = 38;
+
+impl Widths {
+    /// Those of a terminal of 80 columns.
+    const NARROW: Self = Self {
+        key: 12,
+        model: 18,
+        end: 12,
+        cuts: true,
+    };
+
+    /// For a terminal of this number of columns. `None`: no terminal, and nothing is cut. Then the
+    /// columns have room for these calls.
+    fn new(columns: Option<usize>, calls: &[Record]) -> Self {
+        let Self {
+            key, model, end, ..
+        } = Self::NARROW;
+        match columns {
+            Some(columns) => {
+                let more = columns.saturating_sub(columns::MIN);
+                let (key, end) = (key + (more / 3).min(12), end + (more / 3).min(16));
+                let model = columns.saturating_sub(OTHERS + key + end).min(64);
+                Self {
+                    key,
+                    model,
+                    end,
+                    cuts: true,
+                }
+            }
+            None => Self {
+                key: longest(calls.iter().map(|call| &*call.key_name)).max(key),
+                model: longest(calls.iter().map(model_of)).max(model),
+                end: longest(calls.iter().map(end_of)).max(end),
+                cuts: false,
+            },
+        }
+    }
+
+    fn line(self, columns: [&str; 6]) -> String {
+        let Self {
+            key: key_width,
+            model: model_width,
+            end: end_width,
+            ..
+        } = self;
+        let [at, key, model, end, tokens, time] = columns;
+        format!(
+            "{at:14}  {key:key_width$}  {model:model_width$}  {end:end_width$}  {tokens:>7}  \
+             {time:>6}\n"
+        )
+    }
+
+    /// A line for each call.
+    fn rows(self, calls: &[Record]) -> String {
+        let fit = |texts: Vec<String>, width| {
+            all_shortened(&texts, if self.cuts { width } else { usize::MAX })
+        };
+        let keys = calls.iter().map(|call| call.key_name.to_string());
+        let keys = fit(keys.collect(), self.key);
+        let ends = calls.iter().map(|call| end_of(call).to_owned());
+        let ends = fit(ends.collect(), self.end);
+        let models = calls
+            .iter()
+            .map(|call| self.without_organisation(model_of(call)));
+        let models = fit(models.collect(), self.model);
+        let names = keys.iter().zip(&models).zip(&ends);
+        let lines = calls.iter().zip(names).map(|(call, ((key, model), end))| {
+            let at = rfc3339_ms(call.ended_at);
+            // Such as `11-29 12:00:00`.
+            let at = at.get(5..19).unwrap_or_default().replace('T', " ");
+            let tokens = call.tokens.prompt.saturating_add(call.tokens.completion);
+            let (tokens, time) = (short_number(tokens), short_time(call.duration_ms));
+            self.line([&at, key, model, end, &tokens, &time])
+        });
+        lines.collect()
+    }
+
+    /// A name that is too long, without its organisation: the rest tells more.
+    fn without_organisation(self, model: &str) -> String {
+        let is_long = self.cuts && model.chars().count() > self.model;
+        match model.rsplit('/').next() {
+            Some(short) if is_long => short.to_owned(),
+            _ => model.to_owned(),
+        }
+    }
+}
+
+fn model_of(call: &Record) -> &str {
+    call.model_answered().unwrap_or(&call.model_asked)
+}
+
+fn end_of(call: &Record) -> &str {
+    call.error_code.as_deref().unwrap_or(call.ending.name())
 }

@@ -15,6 +15,7 @@ mod calls;
 mod chat;
 mod check;
 mod client;
+mod columns;
 mod database;
 mod emulator;
 mod failure;

@@ -82,6 +82,8 @@ mod stream_paths;
 mod streams;
 mod support;
 mod surrogates;
+#[cfg(target_os = "linux")]
+mod terminals;
 mod tls;
 mod unary_via_stream;
 mod unit_reports;

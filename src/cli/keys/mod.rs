@@ -6,7 +6,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use secrecy::ExposeSecret;
 
-use super::{failure::Failure, output};
+use super::{columns, failure::Failure, output};
 use crate::{
     config,
     keys::{BudgetStatus, Key, KeySettings, Role, SecretKind, clock},
@@ -216,7 +216,7 @@ impl List {
         if self.common.json {
             return output::print(show::json_list(&list));
         }
-        output::print(show::table(&list))?;
+        output::print(show::table(&list, columns::of_terminal()))?;
         output::tell(format_args!("{} keys\n", list.len()));
         Ok(())
     }

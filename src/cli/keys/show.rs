@@ -4,13 +4,22 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
-use crate::keys::{
-    Budget, BudgetStatus, Key, Limits, SecretInfo,
-    clock::{UnixMs, system_time},
+use crate::{
+    cli::columns::{all_shortened, longest, shortened},
+    keys::{
+        Budget, BudgetStatus, Key, Limits, Role, SecretInfo,
+        clock::{UnixMs, system_time},
+    },
 };
 
-/// The width of the name in a table, so that the table fits into 80 columns.
-const NAME_WIDTH: usize = 14;
+/// What the columns of a table take without the name, with the spaces between them.
+const OTHERS: usize = 68;
+
+/// The same for a table with the owner and with the time of the last use.
+const OTHERS_WIDE: usize = 76;
+
+/// The columns of a terminal that has room for such a table.
+const WIDE: usize = 100;
 
 /// A key as JSON. Times are RFC 3339 in UTC.
 #[derive(Serialize)]
@@ -123,23 +132,48 @@ fn pretty(value: &impl Serialize) -> String {
     text
 }
 
-/// Keys as a table of 80 columns.
-pub(super) fn table(keys: &[Key]) -> String {
-    let head = ["ID", "NAME", "STATE", "LAST USED"].map(str::to_owned);
-    let row = |key: &Key| {
-        let last_used = key.last_used_at.map_or("never".to_owned(), day_and_time);
-        let name = shortened(&key.settings.name, NAME_WIDTH);
-        [
-            key.id.to_string(),
-            name,
-            key.state().name().to_owned(),
-            last_used,
-        ]
-    };
+/// Keys as a table, for a terminal of this number of columns. A narrow one has no room for owners
+/// and for the time of the last use. `None`: no terminal, and nothing is shortened.
+pub(super) fn table(keys: &[Key], columns: Option<usize>) -> String {
+    let is_wide = columns.is_none_or(|columns| columns >= WIDE);
+    let names: Vec<_> = keys.iter().map(|key| key.settings.name.clone()).collect();
+    let of_name = columns.map_or(usize::MAX, |columns| match is_wide {
+        // The owner has the same room.
+        true => (columns - OTHERS_WIDE) / 2,
+        false => columns - OTHERS,
+    });
+    let names = all_shortened(&names, of_name);
+    let width = longest(names.iter().map(String::as_str)).max("NAME".len());
+    let of_owner = columns.map_or(usize::MAX, |columns| {
+        columns.saturating_sub(OTHERS_WIDE + width)
+    });
     let mut table = String::new();
-    for [id, name, state, last_used] in [head].into_iter().chain(keys.iter().map(row)) {
+    let mut line = |[id, name, role, state, last_used, owner]: [&str; 6]| {
+        let day = last_used.split(' ').next().unwrap_or(last_used);
+        let last_used = match is_wide {
+            true => format!("{last_used:16}  {owner}"),
+            // Without the time.
+            false if last_used.starts_with(|c: char| c.is_ascii_digit()) => day.to_owned(),
+            false => last_used.to_owned(),
+        };
+        let line = format!("{id:36}  {name:width$}  {role:6}  {state:8}  {last_used}");
         // Writing to a String can't fail.
-        let _ = writeln!(table, "{id:36}  {name:NAME_WIDTH$}  {state:8}  {last_used}");
+        let _ = writeln!(table, "{}", line.trim_end());
+    };
+    line(["ID", "NAME", "ROLE", "STATE", "LAST USED", "OWNER"]);
+    for (key, name) in keys.iter().zip(&names) {
+        let role = match key.role {
+            Role::Inference => "-",
+            Role::Admin | Role::Viewer => key.role.name(),
+        };
+        line([
+            &key.id.to_string(),
+            name,
+            role,
+            key.state().name(),
+            &key.last_used_at.map_or("never".to_owned(), day_and_time),
+            &shortened(&key.settings.owner, of_owner),
+        ]);
     }
     table
 }
@@ -222,14 +256,6 @@ fn budget_line(status: &BudgetStatus) -> String {
     let percent = spent.saturating_mul(100) / budget.amount.max(1);
     let renews = renews_at.map_or_else(String::new, |at| format!(", renews {}", day_and_time(at)));
     format!("{budget}: {percent}% used ({spent}), {left} left{renews}")
-}
-
-fn shortened(text: &str, chars_max: usize) -> String {
-    if text.chars().count() <= chars_max {
-        return text.to_owned();
-    }
-    let start: String = text.chars().take(chars_max.saturating_sub(1)).collect();
-    format!("{start}…")
 }
 
 fn rfc3339(at: UnixMs) -> String {

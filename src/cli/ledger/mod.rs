@@ -66,17 +66,6 @@ pub(super) fn short_number(number: u64) -> String {
     }
 }
 
-/// The beginning of a text, in at most `chars_max` characters. What is no visible character is
-/// replaced: it could change what a terminal shows.
-pub(super) fn shortened(text: &str, chars_max: usize) -> String {
-    let visible = |c: char| if c.is_control() { '?' } else { c };
-    if text.chars().count() <= chars_max {
-        return text.chars().map(visible).collect();
-    }
-    let start = text.chars().take(chars_max.saturating_sub(1));
-    start.map(visible).chain(['…']).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +103,5 @@ mod tests {
         ] {
             assert_eq!(short_time(ms), expected);
         }
-        assert_eq!(shortened("abcdef\u{1b}", 7), "abcdef?");
-        assert_eq!(shortened("abcdefg", 4), "abc…");
     }
 }

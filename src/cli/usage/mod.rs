@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::{
+    columns,
     failure::Failure,
     ledger::{Source, time},
     output,
@@ -109,7 +110,9 @@ impl Usage {
             Format::Table if rows.is_empty() => {
                 output::tell("no calls ended in this time\n");
             }
-            Format::Table => output::print(show::table(&rows, &total, self.by))?,
+            Format::Table => {
+                output::print(show::table(&rows, &total, self.by, columns::of_terminal()))?
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::By;
 use crate::{
     cli::{
+        columns::{self, all_shortened, longest},
         failure::Failure,
-        ledger::{ms, number, rfc3339, short_number, short_time, shortened, unix_ms},
+        ledger::{ms, number, rfc3339, short_number, short_time, unix_ms},
     },
     proto::v1::UsageRow,
 };
@@ -118,31 +119,28 @@ fn field(value: &serde_json::Value) -> String {
     }
 }
 
-/// The widest table.
-const COLUMNS: usize = 79;
-
 /// What the columns of numbers take, with the spaces before them.
 const NUMBERS: usize = 52;
 
-/// The widest bar, and the widest name. Without a bar, both fit.
+/// The widest bar.
 const BAR_MAX: usize = 20;
-const NAME_MAX: usize = COLUMNS - NUMBERS;
 
-/// A table of at most 79 columns. The bar compares unit times.
-pub(super) fn table(rows: &[UsageRow], total: &UsageRow, by: By) -> String {
-    let mut named: Vec<_> = rows
-        .iter()
-        .map(|row| (shortened(&name(row, by), NAME_MAX), row))
+/// A table, for a terminal of this number of columns. The last column stays empty. `None`: no
+/// terminal, and names are not shortened. The bar compares unit times.
+pub(super) fn table(rows: &[UsageRow], total: &UsageRow, by: By, columns: Option<usize>) -> String {
+    // For the name and the bar. Without a bar, the longest name fits.
+    let room = columns.unwrap_or(columns::MIN) - 1 - NUMBERS;
+    let names: Vec<_> = rows.iter().map(|row| name(row, by)).collect();
+    let name_max = columns.map_or(usize::MAX, |_| room);
+    let mut named: Vec<_> = all_shortened(&names, name_max)
+        .into_iter()
+        .zip(rows)
         .collect();
     if matches!(by, By::Key | By::Model) {
         named.sort_by_key(|(_, row)| std::cmp::Reverse((ms(row.unit_seconds), row.calls)));
     }
-    let longest = |named: &[(String, &UsageRow)]| {
-        let lengths = named.iter().map(|(name, _)| name.chars().count());
-        lengths.max().unwrap_or_default().max("total".len())
-    };
-    let width = longest(&named);
-    let bar_width = (COLUMNS - NUMBERS).saturating_sub(width + 2).min(BAR_MAX);
+    let width = longest(named.iter().map(|(name, _)| name.as_str())).max("total".len());
+    let bar_width = room.saturating_sub(width + 2).min(BAR_MAX);
     let largest = named.iter().map(|(_, row)| ms(row.unit_seconds)).max();
     let largest = largest.unwrap_or_default().max(1);
     let mut table = String::new();
@@ -216,17 +214,22 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_at_most_79_columns() {
+    fn a_table_fits_a_terminal_and_is_whole_elsewhere() {
         for by in [By::Key, By::Model, By::Day, By::Hour] {
-            for name_chars in [1, 5, 7, 12, 24, 25, 26, 27, 28, 60] {
+            for name_chars in [1, 5, 7, 12, 24, 25, 26, 27, 28, 60, 100] {
                 let name = "n".repeat(name_chars);
-                let table = table(&[row(&name, 1), row("b", 2)], &row("", 0), by);
-                let widest = table.lines().map(|line| line.chars().count()).max();
-                assert!(
-                    widest <= Some(COLUMNS),
-                    "{by:?} {name_chars}: {widest:?}\n{table}"
-                );
-                assert_eq!(table.lines().count(), 4);
+                let rows = [row(&name, 1), row("b", 2)];
+                for columns in [80, 81, 100, 132] {
+                    let table = table(&rows, &row("", 0), by, Some(columns));
+                    let widest = longest(table.lines());
+                    assert!(widest < columns, "{by:?} {name_chars}: {widest}\n{table}");
+                    assert_eq!(table.lines().count(), 4);
+                    if matches!(by, By::Key | By::Model) {
+                        assert_eq!(table.contains(&name), name_chars < columns - NUMBERS);
+                    }
+                }
+                let whole = table(&rows, &row("", 0), by, None);
+                assert!(whole.contains(&name) || matches!(by, By::Day | By::Hour));
             }
         }
     }
