@@ -226,11 +226,9 @@ pub(super) fn card_with_budgets(key: &Key, left: &[BudgetStatus]) -> String {
     );
     line("tokens per minute", number(limits.tokens_per_minute));
     for budget in &limits.budgets {
+        line("budget", budget.to_string());
         let left = left.iter().find(|status| status.budget == *budget);
-        line(
-            "budget",
-            left.map_or_else(|| budget.to_string(), budget_line),
-        );
+        line("", left.map_or_else(String::new, left_of_budget));
     }
     for secret in &key.secrets {
         let end = secret
@@ -244,18 +242,12 @@ pub(super) fn card_with_budgets(key: &Key, left: &[BudgetStatus]) -> String {
     card
 }
 
-/// Such as `tokens=1000/day: 12% used (120), 880 left, renews 2026-11-30 00:00`.
-fn budget_line(status: &BudgetStatus) -> String {
-    let BudgetStatus {
-        budget,
-        spent,
-        left,
-        renews_at,
-        ..
-    } = *status;
-    let percent = spent.saturating_mul(100) / budget.amount.max(1);
-    let renews = renews_at.map_or_else(String::new, |at| format!(", renews {}", day_and_time(at)));
-    format!("{budget}: {percent}% used ({spent}), {left} left{renews}")
+/// Such as `12% used, 880 left, renews 2026-11-30 00:00`. The time is in UTC.
+fn left_of_budget(status: &BudgetStatus) -> String {
+    let percent = status.spent.saturating_mul(100) / status.budget.amount.max(1);
+    let renews = status.renews_at;
+    let renews = renews.map_or_else(String::new, |at| format!(", renews {}", day_and_time(at)));
+    format!("{percent}% used, {} left{renews}", status.left)
 }
 
 fn rfc3339(at: UnixMs) -> String {

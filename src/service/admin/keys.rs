@@ -84,7 +84,7 @@ impl AdminKeys {
                 id: key.id.to_string(),
                 name: key.settings.name.clone(),
                 secret: secret(&new),
-                key: Some(messages::key(&key)),
+                key: Some(changed(manager, &key).await),
                 notice: notice.to_owned(),
             })
         };
@@ -101,7 +101,7 @@ impl AdminKeys {
             let keys = [manager.get(id(&request.id)?).await?];
             let left = manager.budgets(&keys).await?;
             let [key] = &keys;
-            Ok(messages::key_and_budgets(key, &left))
+            Ok(messages::key(key, &left))
         };
         call.run(get).await
     }
@@ -124,7 +124,7 @@ impl AdminKeys {
             let last = keys.last().filter(|_| has_more);
             let token = last.map(|last| paging::token(&last.id.simple().to_string(), &text));
             let left = manager.budgets(&keys).await?;
-            let message = |key| messages::key_and_budgets(key, &left);
+            let message = |key| messages::key(key, &left);
             Ok(ListKeysResponse {
                 keys: keys.iter().map(message).collect(),
                 next_page_token: token.unwrap_or_default(),
@@ -146,7 +146,7 @@ impl AdminKeys {
             let key = manager
                 .update(&actor, id, |settings| change.apply(settings))
                 .await?;
-            Ok(messages::key(&key))
+            Ok(changed(manager, &key).await)
         };
         self.change(&call, update).await
     }
@@ -163,7 +163,7 @@ impl AdminKeys {
                 id: key.id.to_string(),
                 name: key.settings.name.clone(),
                 secret: secret(&new),
-                key: Some(messages::key(&key)),
+                key: Some(changed(manager, &key).await),
             })
         };
         self.change(&call, rotate).await
@@ -178,7 +178,7 @@ impl AdminKeys {
             let key = manager
                 .revoke(&actor, id(&request.id)?, request.cut_calls)
                 .await?;
-            Ok(messages::key(&key))
+            Ok(changed(manager, &key).await)
         };
         self.change(&call, revoke).await
     }
@@ -239,6 +239,13 @@ impl AdminKeys {
         };
         call.run(run).await
     }
+}
+
+/// A key that was changed, and what is left of its budgets. If the latter cannot be read, the answer
+/// is without it, because the change is made.
+async fn changed(manager: &Manager, key: &Key) -> admin::Key {
+    let left = manager.budgets(std::slice::from_ref(key)).await;
+    messages::key(key, &left.unwrap_or_default())
 }
 
 /// Which keys a list has.

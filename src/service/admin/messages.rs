@@ -14,20 +14,9 @@ use crate::{
 };
 
 /// A key, and what is left of its budgets.
-pub(super) fn key_and_budgets(
-    key: &keys::Key,
-    left: &HashMap<Uuid, Vec<keys::BudgetStatus>>,
-) -> admin::Key {
-    let budgets = left.get(&key.id).into_iter().flatten();
-    admin::Key {
-        budgets: budgets.map(limits::budget_status).collect(),
-        ..self::key(key)
-    }
-}
-
-/// A key.
-pub(super) fn key(key: &keys::Key) -> admin::Key {
+pub(super) fn key(key: &keys::Key, left: &HashMap<Uuid, Vec<keys::BudgetStatus>>) -> admin::Key {
     let settings = &key.settings;
+    let budgets = left.get(&key.id).into_iter().flatten();
     admin::Key {
         id: key.id.to_string(),
         name: settings.name.clone(),
@@ -43,7 +32,7 @@ pub(super) fn key(key: &keys::Key) -> admin::Key {
         last_used_at: key.last_used_at.map(timestamp),
         limits: Some(limits::to_message(&settings.limits)),
         secrets: key.secrets.iter().map(secret).collect(),
-        budgets: Vec::new(),
+        budgets: budgets.map(limits::budget_status).collect(),
     }
 }
 

@@ -47,13 +47,15 @@ async fn an_administrator_sees_what_a_key_has_spent_at_all_gateways_and_when_it_
             assert!(text_of(day).ends_with("T00:00:00Z") && total.is_null());
             let listed = call("ListKeys", json!({"name": "app"})).await;
             assert_eq!(listed["keys"][0], key, "{door:?}");
+            let updated = call("UpdateKey", json!({"id": id, "owner": "Ada"})).await;
+            assert_eq!(updated["budgets"], key["budgets"], "{door:?}");
             let free = call("GetKey", json!({"id": without["id"]})).await;
             assert_eq!(free["budgets"], json!([]), "{door:?}");
         }
 
         let shown = database.keys(&["show", "app"]).await.out;
         assert!(
-            shown.contains("requests=8/day: 37% used (3), 5 left, renews "),
+            shown.contains(" requests=8/day\n                      37% used, 5 left, renews "),
             "{shown}"
         );
         let in_json = database.keys_json(&["show", "app"]).await;
