@@ -134,7 +134,7 @@ impl AdminErrors {
             ));
         }
         Failure::failed(
-            "the gateway requires an admin key, which begins with gw_admin_: set \
+            "there is no admin key, which the gateway requires and which begins with gw_admin_: set \
              FEATHERWIRE_ADMIN_KEY (--admin-key). `featherwire keys create --admin admin --name \
              NAME` on the gateway's database creates the first one",
         )

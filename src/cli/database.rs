@@ -1,5 +1,7 @@
 //! The database, as commands open it.
 
+use std::io;
+
 use super::{failure::Failure, output};
 use crate::{
     config::{Database, DatabaseLocation},
@@ -11,9 +13,20 @@ use crate::{
 /// # Errors
 /// There is no such database, or it cannot be used.
 pub(super) async fn open(database: &Database) -> Result<Store, Failure> {
-    if let DatabaseLocation::File(path) = database.location()?
-        && !path.exists()
-    {
+    if let DatabaseLocation::File(path) = database.location()? {
+        let exists = path.try_exists().map_err(|error| {
+            let path = path.display();
+            Failure::failed(match error.kind() {
+                io::ErrorKind::PermissionDenied => format!(
+                    "permission denied for the database {path}: run this command as the user who \
+                     owns it"
+                ),
+                _ => format!("the database {path} cannot be opened: {error}"),
+            })
+        })?;
+        if exists {
+            return create(database).await;
+        }
         return Err(Failure::failed(format_args!(
             "there is no database {}: `featherwire keys create` and `featherwire serve` create it. \
              FEATHERWIRE_DATABASE_URL (--database-url) or FEATHERWIRE_DATA_DIR (--data-dir) names \

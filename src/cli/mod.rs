@@ -31,16 +31,19 @@ mod units;
 mod usage;
 mod usage_error;
 
-/// The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on one port Each option
-/// can also be set by the variable shown with it, in the environment or in a file `.env` in the
-/// working directory. The exit code is 0 for success, 1 if the command fails, and 2 if its
-/// arguments are wrong.
+/// No doc comment: its last full stop would be left out.
+const ABOUT: &str = "The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on \
+                     one port. Each option can also be set by the variable shown with it, in the \
+                     environment or in a file `.env` in the working directory. The exit code is 0 \
+                     for success, 1 if the command fails, and 2 if its arguments are wrong.";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "featherwire",
     version,
     propagate_version = true,
-    max_term_width = 110
+    max_term_width = 110,
+    about = ABOUT
 )]
 struct Cli {
     #[command(subcommand)]

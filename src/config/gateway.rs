@@ -1,7 +1,7 @@
 //! The options of the commands that are clients of a gateway.
 
 use clap::Args;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{address, database::Database, heading};
 
@@ -71,7 +71,11 @@ impl AdminPlace {
     pub fn gateway(&self) -> Option<Gateway> {
         self.gateway.clone().map(|gateway| Gateway {
             gateway,
-            api_key: self.admin_key.clone(),
+            // A variable that is set and empty is as good as unset.
+            api_key: self
+                .admin_key
+                .clone()
+                .filter(|key| !key.expose_secret().trim().is_empty()),
             api_keys: Vec::new(),
         })
     }

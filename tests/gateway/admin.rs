@@ -4,6 +4,7 @@ mod arguments;
 mod audit;
 mod budgets;
 mod command_line;
+mod contradictions;
 mod doors;
 mod json;
 mod keys;

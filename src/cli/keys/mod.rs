@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::{columns, failure::Failure, output};
 use crate::{
     config,
-    keys::{BudgetStatus, Key, KeySettings, Role, SecretKind, clock},
+    keys::{BudgetStatus, Key, KeySettings, KeysError, Role, SecretKind, clock},
 };
 
 mod remote;
@@ -95,12 +95,13 @@ struct One {
 
 #[derive(Args, Debug)]
 struct Revoke {
-    #[command(flatten)]
-    one: One,
-
+    // Before the others, which have headings.
     /// End its running calls too, with an error
     #[arg(long)]
     cut_calls: bool,
+
+    #[command(flatten)]
+    one: One,
 }
 
 #[derive(Args, Debug)]
@@ -139,7 +140,13 @@ struct Rotate {
     key: String,
 
     /// How long the present secret stays valid; 0s if others know it
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = grace)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "24h",
+        value_parser = grace,
+        allow_hyphen_values = true
+    )]
     grace: Duration,
 
     #[command(flatten)]
@@ -227,6 +234,12 @@ impl Update {
         self.check()?;
         let mut keys = self.common.open().await?;
         let id = keys.resolve(&self.key).await?;
+        if self.enable {
+            let key = keys.get(id).await?;
+            if key.revoked_at.is_some() {
+                return Err(KeysError::revoked(&key).into());
+            }
+        }
         let Self {
             name,
             disable,
@@ -254,6 +267,14 @@ impl Update {
 
     /// Checks what is right or wrong for every key.
     fn check(&self) -> Result<(), Failure> {
+        let of_both = |clear: &&Clear| self.settings.sets(**clear);
+        if let Some(both) = self.clear.iter().find(of_both) {
+            let value = both.to_possible_value();
+            return Err(Failure::Usage(format!(
+                "{} is in --clear, and another option sets it: give one of them",
+                value.as_ref().map_or("a setting", |value| value.get_name())
+            )));
+        }
         let mut settings = KeySettings::named(self.name.as_deref().unwrap_or("any"));
         self.settings.clone().apply(&mut settings);
         settings.check().map_err(Failure::Usage)

@@ -17,7 +17,8 @@ pub(super) struct SettingFlags {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
 
-    /// When the key ends: a time from now (30d), or a date and time in UTC (2030-01-31T12:00:00Z)
+    /// When the key ends: a time from now (30d), or a date, or a date and time, in UTC
+    /// (2030-01-31, 2030-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME", value_parser = expiry)]
     expires: Option<UnixMs>,
 
@@ -57,6 +58,22 @@ pub(super) struct SettingFlags {
 }
 
 impl SettingFlags {
+    /// Whether a flag sets this.
+    pub(super) fn sets(&self, setting: Clear) -> bool {
+        match setting {
+            Clear::Owner => self.owner.is_some(),
+            Clear::Labels => !self.labels.is_empty(),
+            Clear::Expires => self.expires.is_some(),
+            Clear::Models => !self.models.is_empty(),
+            Clear::Weight => self.weight.is_some(),
+            Clear::MaxUnits => self.max_units.is_some(),
+            Clear::HighestPriority => self.highest_priority.is_some(),
+            Clear::RequestsPerMinute => self.requests_per_minute.is_some(),
+            Clear::TokensPerMinute => self.tokens_per_minute.is_some(),
+            Clear::Budgets => !self.budgets.is_empty(),
+        }
+    }
+
     /// Changes `settings` by the flags that were given. A budget replaces the one for the same unit
     /// and time.
     pub(super) fn apply(self, settings: &mut KeySettings) {

@@ -25,7 +25,7 @@ pub(super) fn grace(text: &str) -> Result<Duration, String> {
 
 /// A time from now, or a date and time in UTC.
 pub(super) fn expiry(text: &str) -> Result<UnixMs, String> {
-    let expected = "expected a time from now, such as 30d, or a date and time in UTC, such as \
+    let expected = "expected a time from now, such as 30d, or a date in UTC, such as 2030-01-31 or \
                     2030-01-31T12:00:00Z";
     let text = text.trim();
     if let Ok(life) = humantime::parse_duration(text) {
@@ -37,7 +37,9 @@ pub(super) fn expiry(text: &str) -> Result<UnixMs, String> {
             life => Ok(now().saturating_add(milliseconds(life))),
         };
     }
-    let at = humantime::parse_rfc3339_weak(text).map_err(|_| expected)?;
+    let at = humantime::parse_rfc3339_weak(text)
+        .or_else(|_| humantime::parse_rfc3339_weak(&format!("{text}T00:00:00Z")))
+        .map_err(|_| expected)?;
     let at = milliseconds(at.duration_since(UNIX_EPOCH).map_err(|_| expected)?);
     if at <= now() {
         return Err(format!("this time has passed: {expected}"));
@@ -82,6 +84,8 @@ mod tests {
         let in_a_month = now() + 30 * 24 * 3600 * 1000;
         assert!(expiry("30d").is_ok_and(|at| (at - in_a_month).abs() < 60_000));
         assert_eq!(expiry("2100-01-01T00:00:00Z"), Ok(4_102_444_800_000));
+        assert_eq!(expiry("2100-01-01"), Ok(4_102_444_800_000));
+        assert!(expiry("2020-01-01").unwrap_err().contains("has passed"));
         for bad in [
             "",
             "0s",

@@ -81,10 +81,13 @@ impl Usage {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         let until = self.until.unwrap_or_else(|| now().saturating_add(1));
         if until <= self.since {
-            return Err(Failure::Usage(
-                "--until must be later than --since: give for example --since 7d --until 1d"
-                    .to_owned(),
-            ));
+            let problem = match self.until {
+                Some(_) => "--until must be later than --since",
+                None => "--since must be in the past",
+            };
+            return Err(Failure::Usage(format!(
+                "{problem}: give for example --since 7d --until 1d"
+            )));
         }
         let source = Source::open(&self.place).await?;
         let query = UsageQuery {

@@ -229,7 +229,7 @@ impl Repository {
                     .await?;
                 match revoked_at {
                     Some(None) => {}
-                    Some(Some(_)) => return Ok(Err(revoked(&before))),
+                    Some(Some(_)) => return Ok(Err(KeysError::revoked(&before))),
                     None => return Ok(Err(KeysError::NotFound(id.to_string()))),
                 }
                 let detail = Detail::rotated(&new.public_id, grace);
@@ -351,11 +351,4 @@ fn after(change: &str, error: KeysError) -> KeysError {
         }
         other => other,
     }
-}
-
-fn revoked(key: &Key) -> KeysError {
-    let name = &key.settings.name;
-    KeysError::Invalid(format!(
-        "the key {name:?} was revoked, which is for ever: create another key"
-    ))
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{keys::secret::NoRandomness, store::StoreError};
+use crate::{
+    keys::{key::Key, secret::NoRandomness},
+    store::StoreError,
+};
 
 /// Why a change or a query of keys failed. `Display` says what to do.
 #[derive(Debug)]
@@ -22,6 +25,16 @@ pub enum KeysError {
     NoRandomness(NoRandomness),
     /// The database failed.
     Store(StoreError),
+}
+
+impl KeysError {
+    /// A change that would make a revoked key valid.
+    pub(crate) fn revoked(key: &Key) -> Self {
+        let name = &key.settings.name;
+        Self::Invalid(format!(
+            "the key {name:?} was revoked, which is for ever: create another key"
+        ))
+    }
 }
 
 impl fmt::Display for KeysError {
