@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 
 use super::{failure::Failure, listen, output, shutdown_signal};
 use crate::{
-    config, descriptors, emulator,
+    config::{self, DatabaseLocation},
+    descriptors, emulator,
     keys::{Directory, Refresh, Repository},
     ledger::{Queries, Settings, Writer},
     server::{self, Administration, Outcome},
@@ -39,7 +40,11 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     }
     let upstream = Client::new(&config.upstream)?;
     let workers = Workers::start(config.workers())?;
-    print_banner(&config, &keys, address, upstream.has_key());
+    let admin = match &admin_listener {
+        Some(listener) => listener.local_addr()?,
+        None => address,
+    };
+    print_banner(&config, &keys, address, admin, upstream.has_key());
     if let Some(listener) = &admin_listener {
         let address = listener.local_addr()?;
         output::tell(format_args!("  administration: http://{address}\n"));
@@ -89,13 +94,26 @@ async fn start_emulator(emulator_options: &config::EmulatorOptions) -> Result<So
     Ok(address)
 }
 
-fn print_banner(config: &config::Serve, keys: &Directory, address: SocketAddr, has_key: bool) {
+/// `admin`: where keys are managed while the gateway runs.
+fn print_banner(
+    config: &config::Serve,
+    keys: &Directory,
+    address: SocketAddr,
+    admin: SocketAddr,
+    has_key: bool,
+) {
     let upstream = if config.emulator {
         "the built-in emulator"
     } else {
         config.upstream.featherless_base_url.as_str()
     };
     let callers = match keys.valid_keys() {
+        _ if keys.is_open() && matches!(config.database(), Ok(DatabaseLocation::Memory)) => {
+            format!(
+                "every caller on this machine is accepted; `featherwire keys create --gateway \
+                 http://{admin}` requires a key. Keys are only in memory: --database-url keeps them"
+            )
+        }
         _ if keys.is_open() => {
             "every caller on this machine is accepted; `featherwire keys create` or \
               FEATHERWIRE_API_KEYS=gw_live_… requires a key"

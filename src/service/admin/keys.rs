@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    keys::{Actor, Key, Manager, NewSecret, Role, SecretKind},
+    keys::{Actor, Key, KeysError, Manager, NewSecret, Role, SecretKind},
     proto::{
         admin::v1::{
             self as admin, CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest,
@@ -143,6 +143,12 @@ impl AdminKeys {
         let update = async |actor: Actor, manager: &Manager| {
             let id = id(&request.id)?;
             let change = Change::of(request)?;
+            if change.enables() {
+                let key = manager.get(id).await?;
+                if key.revoked_at.is_some() {
+                    return Err(KeysError::revoked(&key).into());
+                }
+            }
             let key = manager
                 .update(&actor, id, |settings| change.apply(settings))
                 .await?;

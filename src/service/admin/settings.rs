@@ -123,6 +123,11 @@ impl Change {
         })
     }
 
+    /// Whether it enables the key.
+    pub(super) fn enables(&self) -> bool {
+        !self.is_disabled && self.fields.contains(&Field::Disabled)
+    }
+
     /// Changes `settings`.
     pub(super) fn apply(self, settings: &mut KeySettings) {
         let Self { limits: new, .. } = &self;

@@ -1,12 +1,9 @@
 //! Wrong arguments of the commands for administrators, and what fits into a terminal.
 
 use super::{command_line::keys, keys::start};
-use crate::{
-    keys::text,
-    support::{
-        Database,
-        program::{featherwire, run},
-    },
+use crate::support::{
+    Database,
+    program::{featherwire, run},
 };
 
 #[tokio::test]
@@ -76,25 +73,4 @@ async fn an_option_of_another_command_is_told_with_the_whole_name_of_that_comman
             ended.err
         );
     }
-}
-
-#[tokio::test]
-async fn a_table_of_keys_has_at_most_80_columns() {
-    let database = Database::sqlite();
-    let name = "a key with a long name";
-    let key = database.keys_json(&["create", "--name", name]).await;
-    database
-        .keys_json(&["update", text(&key, "id"), "--disable"])
-        .await;
-    database
-        .execute("UPDATE featherwire_keys SET last_used_at = 1800000000000")
-        .await;
-    let list = database.keys(&["list"]).await;
-    assert!(
-        list.out.contains("disabled  2027-01-15 08:00"),
-        "{}",
-        list.out
-    );
-    let widths: Vec<_> = list.out.lines().map(|line| line.chars().count()).collect();
-    assert!(widths.iter().all(|width| *width <= 80), "{widths:?}");
 }

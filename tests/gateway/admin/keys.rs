@@ -57,8 +57,13 @@ async fn a_change_is_valid_before_its_answer_and_soon_on_other_gateways() {
             assert!(revoked["revokedAt"].is_string());
             assert_eq!(infer(&here, Some(&new)).await, 401, "{door:?}");
             soon(&new, 401).await;
-            let again = admin.call(door, "RotateKey", id(key)).await.unwrap_err();
-            assert!(again.1.contains("revoked"), "{again:?}");
+            for (method, request) in [
+                ("RotateKey", id(key)),
+                ("UpdateKey", json!({"id": key, "disabled": false})),
+            ] {
+                let again = admin.call(door, method, request).await.unwrap_err();
+                assert!(again.1.contains("revoked"), "{method}: {again:?}");
+            }
 
             assert_eq!(call("DeleteKey", id(key)).await, json!({}));
             for method in ["GetKey", "UpdateKey", "RotateKey", "RevokeKey", "DeleteKey"] {
