@@ -54,8 +54,8 @@ pub struct AdminPlace {
     )]
     gateway: Option<String>,
 
-    /// The admin key to send to --gateway, which begins with `gw_admin_`. Prefer the variable: flags
-    /// are visible in process lists
+    /// The admin key to send to --gateway, which begins with `gw_admin_`. Prefer the variable:
+    /// flags are visible in process lists
     #[arg(
         long,
         env = "FEATHERWIRE_ADMIN_KEY",

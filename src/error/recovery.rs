@@ -66,8 +66,8 @@ impl Error {
     ///
     /// A fallback helps with every failure before the caller has seen a part of the answer, except
     /// for three kinds: a refusal of what the caller asks for or of what its key may use, because
-    /// another model must not be a way around it; the end of the call itself; and an error of the gateway's key or
-    /// configuration, because all models share them.
+    /// another model must not be a way around it; the end of the call itself; and an error of the
+    /// gateway's key or configuration, because all models share them.
     pub fn allows_fallback(&self) -> bool {
         match self.kind() {
             Kind::Invalid => self.is_context_too_long(),

@@ -22,9 +22,9 @@ impl AccountName {
 
 /// One budget in its present window. All amounts are in the smallest unit of the budget.
 ///
-/// Several gateways share a budget by *leases*: of what is not spent, each gateway has a part, which
-/// it gives out without asking. What all have spent and what all have leased are together never
-/// more than the budget.
+/// Several gateways share a budget by *leases*: of what is not spent, each gateway has a part,
+/// which it gives out without asking. What all have spent and what all have leased are together
+/// never more than the budget.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) name: AccountName,
@@ -39,7 +39,8 @@ pub(super) struct Account {
     unsaved: u64,
     /// What of `spent` is on its way into the database.
     saving: u64,
-    /// What this gateway may use of what is not spent. `None` if no other gateway can use the budget.
+    /// What this gateway may use of what is not spent. `None` if no other gateway can use the
+    /// budget.
     lease: Option<u64>,
     /// The lease before the exchange with the database that is going on.
     lease_before: Option<u64>,
@@ -208,8 +209,8 @@ impl Account {
     /// Ends an exchange with the database, which began with `statement`.
     pub(super) fn take(&mut self, statement: &Statement, granted: &Granted) {
         if granted.window < statement.window && statement.window == self.window {
-            // The clock of this machine is wrong: the window has not begun, so nothing was given out
-            // in it.
+            // The clock of this machine is wrong: the window has not begun, so nothing was given
+            // out in it.
             self.begin(granted.window);
         }
         self.reach(granted.window);

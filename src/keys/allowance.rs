@@ -80,8 +80,8 @@ impl Identity {
     /// gateway has leased too little of a budget that others share, it waits for more.
     ///
     /// # Errors
-    /// [`Kind::Limited`](crate::error::Kind::Limited) if a budget or the limit of tokens in a minute
-    /// has too little left. Nothing is reserved.
+    /// [`Kind::Limited`](crate::error::Kind::Limited) if a budget or the limit of tokens in a
+    /// minute has too little left. Nothing is reserved.
     /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if that is not known, because the
     /// database does not answer.
     pub async fn reserve(&self, ask: Ask, now: Instant) -> Result<Allowance> {

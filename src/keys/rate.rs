@@ -91,8 +91,8 @@ impl Rate {
     }
 }
 
-/// The part of a minute that a limit allows an amount, in nanoseconds. At most a day, so that no sum
-/// overflows.
+/// The part of a minute that a limit allows an amount, in nanoseconds. At most a day, so that no
+/// sum overflows.
 fn part(limit: u64, amount: u64) -> u64 {
     let part_ns = u128::from(MINUTE_NS) * u128::from(amount) / u128::from(limit.max(1));
     u64::try_from(part_ns)

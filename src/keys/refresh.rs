@@ -20,8 +20,8 @@ use super::{
 };
 use crate::store::Presence;
 
-/// The time between two looks at the version of the keys. So a change is known everywhere within two
-/// seconds.
+/// The time between two looks at the version of the keys. So a change is known everywhere within
+/// two seconds.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// The time between two records of the use of keys.
@@ -136,8 +136,8 @@ async fn record_uses(catch_up: CatchUp) {
     }
 }
 
-/// Records the use of keys since the last call of this. It is not important enough for an error: the
-/// next call tries again.
+/// Records the use of keys since the last call of this. It is not important enough for an error:
+/// the next call tries again.
 async fn record_use(directory: &Directory, repository: &Repository) {
     let used = directory.take_used();
     let ids: Vec<_> = used.iter().filter_map(Identity::id).collect();

@@ -28,7 +28,7 @@ const SAVE_EVERY: Duration = Duration::from_millis(100);
 /// The least time between two exchanges.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The time between two rounds, in which all leases are renewed and shared anew.
+/// The time between two rounds, in which all leases are renewed and shared again.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 
 /// How many rounds pass until the only gateway gives back what no call uses.

@@ -1,9 +1,9 @@
 //! What a key has used of its budgets, and what its running calls may still use.
 //!
-//! A call *reserves* what it may use at most before it starts, and *settles* what it has used at its
-//! end. A budget gives out no more than it has: what is spent and what is reserved together never
-//! exceed it. So calls that run at the same time cannot overspend it, and a caller that hangs up
-//! cannot escape it, because the reservation settles when it is dropped.
+//! A call *reserves* what it may use at most before it starts, and *settles* what it has used at
+//! its end. A budget gives out no more than it has: what is spent and what is reserved together
+//! never exceed it. So calls that run at the same time cannot overspend it, and a caller that hangs
+//! up cannot escape it, because the reservation settles when it is dropped.
 //!
 //! All budgets of a key are behind one lock, because a call must get its part of all of them or of
 //! none. It is held for some additions, twice for each call.
@@ -124,8 +124,8 @@ impl Spending {
         &self.news
     }
 
-    /// Reserves `ask` of all `budgets`, or less tokens than that, but not less than `tokens_min`, if
-    /// a budget of tokens has not as many left.
+    /// Reserves `ask` of all `budgets`, or less tokens than that, but not less than `tokens_min`,
+    /// if a budget of tokens has not as many left.
     ///
     /// # Errors
     /// A budget has too little left. Nothing is reserved.

@@ -41,7 +41,8 @@ pub(super) struct Exchanges {
 }
 
 impl SpendingNews {
-    /// From now on, calls of keys with budgets need leases. It must be called before there are keys.
+    /// From now on, calls of keys with budgets need leases. It must be called before there are
+    /// keys.
     pub(super) fn need_leases(&self) {
         self.0.has_leases.store(true, Ordering::Relaxed);
     }

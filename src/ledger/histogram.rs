@@ -1,8 +1,8 @@
 //! Histograms of times, and percentiles of them.
 //!
-//! A class has the times up to a bound, and each bound is √2 times the one before, from 1 ms on. Two
-//! classes share a column of the database: sums over many rows cost a time for each column. Adding
-//! two columns adds both classes.
+//! A class has the times up to a bound, and each bound is √2 times the one before, from 1 ms on.
+//! Two classes share a column of the database: sums over many rows cost a time for each column.
+//! Adding two columns adds both classes.
 
 /// How many classes a histogram has. The last one has all times of more than half an hour.
 pub(super) const CLASSES: usize = 2 * COLUMNS;
@@ -33,8 +33,8 @@ impl Histogram {
         }
     }
 
-    /// The time in milliseconds that a part of the times does not exceed, such as 0.95 of them. It is
-    /// exact to its class, within which it is estimated. `None` without times.
+    /// The time in milliseconds that a part of the times does not exceed, such as 0.95 of them. It
+    /// is exact to its class, within which it is estimated. `None` without times.
     pub fn percentile(&self, part: f64) -> Option<u64> {
         let total: u64 = self.classes().sum();
         if total == 0 {

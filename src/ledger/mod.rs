@@ -7,11 +7,14 @@
 //! - [`fixed_id`] and [`fixed_name`]: the ids of keys that are not in the database.
 //! - [`Ledger`]: takes records, into a bounded queue.
 //! - [`Writer`]: the task that makes [`Block`]s of them, and writes these with [`write()`] into the
-//!   database, or into the files of `spill` while the database is away. `retention` removes old
+//!   database, or into the files of `spill` while the database is away (`codec` and `frame` are
+//!   their bytes). `retention` removes old
 //!   ones.
 //! - [`Queries`]: reads them.
 
 mod block;
+mod codec;
+mod frame;
 mod histogram;
 mod key_names;
 mod query;

@@ -7,8 +7,7 @@ use std::{ops::Range, time::Duration};
 use sqlx::{Connection as _, PgConnection};
 
 use super::{
-    block::second_of,
-    time::Grain,
+    time::{Grain, second_of},
     write::{end_if_late, in_time},
 };
 use crate::{

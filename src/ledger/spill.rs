@@ -2,10 +2,8 @@
 //!
 //! A gateway appends to a file of its own, whose name has the time of its beginning, and locks it.
 //! When the database is back, it reads the oldest file from its beginning, and removes it after its
-//! last block is in the database. A gateway that starts takes over the files that no running one has
-//! locked. Blocks that are written twice, after a crash, count once.
-//!
-//! Before each block are a mark, its length and its checksum (CRC-32), in little-endian order.
+//! last block is in the database. A gateway that starts takes over the files that no running one
+//! has locked. Blocks that are written twice, after a crash, count once.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +15,8 @@ use std::{
 use uuid::Uuid;
 
 use super::{
-    block::{BLOCK_BYTES_MAX, Block},
+    block::Block,
+    frame::{self, FRAME_BYTES_MAX, Framed},
     queue::BATCH_RECORDS_MAX,
 };
 
@@ -28,17 +27,11 @@ const NAME_END: &str = ".spill";
 /// The first bytes of each file, with the version of its form.
 const MAGIC: &[u8; 8] = b"FWSPILL1";
 
-/// What each block begins with. Behind damaged bytes, it tells where the next one may be.
-const MARK: &[u8; 4] = b"\xf3blk";
-
-/// The bytes before a block: the mark, the length and the checksum.
-const PREFIX_BYTES: usize = 12;
-
 /// How much of a file is read at once.
 const READ_BYTES: usize = 1024 * 1024;
 
 // A block always fits.
-const _: () = assert!(READ_BYTES >= 2 * (PREFIX_BYTES + BLOCK_BYTES_MAX));
+const _: () = assert!(READ_BYTES >= 2 * FRAME_BYTES_MAX);
 
 /// The spill files of one directory.
 #[derive(Debug)]
@@ -130,7 +123,7 @@ impl Spill {
     pub(super) fn append(&mut self, blocks: &[Block]) -> Result<(), SpillError> {
         let mut bytes = Vec::new();
         for block in blocks {
-            append_framed(block.bytes(), &mut bytes);
+            frame::append(block, &mut bytes);
         }
         let added = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let length: u64 = self.files.iter().map(|file| file.length).sum();
@@ -260,7 +253,7 @@ impl SpillFile {
         let mut batch = Batch::default();
         let (mut place, mut records) = (0, 0);
         while let Some(rest) = bytes.get(place..).filter(|rest| !rest.is_empty()) {
-            place += match read_framed(rest) {
+            place += match frame::read(rest) {
                 Framed::Block(block, length) => {
                     records += block.records().len();
                     // It is the first one of the next batch.
@@ -273,8 +266,7 @@ impl SpillFile {
                 // The rest of it is read the next time.
                 Framed::Incomplete if !is_last => break,
                 Framed::Incomplete | Framed::Damaged => {
-                    let next = place_of(rest.get(1..).unwrap_or_default(), MARK);
-                    let length = next.map_or(rest.len(), |next| next + 1);
+                    let length = frame::next_mark(rest);
                     batch.damaged_bytes += u64::try_from(length).unwrap_or_default();
                     length
                 }
@@ -282,54 +274,6 @@ impl SpillFile {
         }
         batch.end = self.read + u64::try_from(place).unwrap_or_default();
         Ok(batch)
-    }
-}
-
-/// Where `part` is in `bytes`.
-fn place_of(bytes: &[u8], part: &[u8]) -> Option<usize> {
-    bytes.windows(part.len()).position(|window| window == part)
-}
-
-/// What the beginning of some bytes is.
-enum Framed {
-    /// A block, and the length with what is before it.
-    Block(Block, usize),
-    /// The beginning of a block, perhaps.
-    Incomplete,
-    /// No block.
-    Damaged,
-}
-
-fn append_framed(block: &[u8], out: &mut Vec<u8>) {
-    let length = u32::try_from(block.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(MARK);
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&crc32fast::hash(block).to_le_bytes());
-    out.extend_from_slice(block);
-}
-
-fn read_framed(bytes: &[u8]) -> Framed {
-    let mark = bytes.get(..MARK.len()).unwrap_or(bytes);
-    if !MARK.starts_with(mark) {
-        return Framed::Damaged;
-    }
-    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
-        return Framed::Incomplete;
-    };
-    let [.., l0, l1, l2, l3, c0, c1, c2, c3] = *prefix;
-    let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
-    if length > BLOCK_BYTES_MAX {
-        return Framed::Damaged;
-    }
-    let Some(block) = rest.get(..length) else {
-        return Framed::Incomplete;
-    };
-    if crc32fast::hash(block) != u32::from_le_bytes([c0, c1, c2, c3]) {
-        return Framed::Damaged;
-    }
-    match Block::read(block.to_vec()) {
-        Some(block) => Framed::Block(block, PREFIX_BYTES + length),
-        None => Framed::Damaged,
     }
 }
 

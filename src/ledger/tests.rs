@@ -189,8 +189,8 @@ async fn a_filter_leaves_out_other_keys_and_models() {
 #[tokio::test]
 async fn calls_of_many_blocks_follow_each_other_in_both_orders() {
     let (store, queries) = memory().await;
-    // Three gateways write calls of the same seconds, of which some end in the same millisecond, and
-    // the clock of one goes back.
+    // Three gateways write calls of the same seconds, of which some end in the same millisecond,
+    // and the clock of one goes back.
     let mut all = Vec::new();
     for gateway in 0..3 {
         for batch in 0..100 {

@@ -1,10 +1,15 @@
-//! Hours and days in UTC, and the rows of the sums that a range of time needs.
+//! Seconds, hours and days in UTC, and the rows of the sums that a range of time needs.
 
 use std::ops::Range;
 
 use crate::clock::UnixMs;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
+
+/// The second in which a call ended, in Unix time.
+pub(super) const fn second_of(ended_at: UnixMs) -> i64 {
+    ended_at.div_euclid(1000)
+}
 
 /// How many hours a row of sums is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,8 +53,8 @@ impl Grain {
 }
 
 /// The rows that a range of time needs: those of its whole days, and those of the hours at its
-/// edges. An hour that is in the range in part counts as a whole. `now` tells which day has no later
-/// hours yet.
+/// edges. An hour that is in the range in part counts as a whole. `now` tells which day has no
+/// later hours yet.
 pub(super) fn rows(
     range: Range<UnixMs>,
     smallest: Grain,

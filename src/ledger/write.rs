@@ -15,16 +15,16 @@ use crate::{
     store::{BeginWrite, Store, StoreError, on_each},
 };
 
-/// The longest time for a connection, and for a statement. A database that takes longer counts as one
-/// that is away.
+/// The longest time for a connection, and for a statement. A database that takes longer counts as
+/// one that is away.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is added up in one row of `featherwire_usage`. The order is that of its primary key: two
 /// gateways that write the same rows lock them in the same order, and cannot wait for each other.
 type SumKey<'a> = (i64, UnixMs, Uuid, &'a str);
 
-/// The largest number of keys, and of sums, in one statement. Statements with 1, 2, 4 and so on rows
-/// are prepared once.
+/// The largest number of keys, and of sums, in one statement. Statements with 1, 2, 4 and so on
+/// rows are prepared once.
 const STATEMENT_ROWS_MAX: usize = 256;
 
 /// The number of different statements.
@@ -106,8 +106,8 @@ fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// Adds values to the arguments of a statement. `Query::bind` does the same, but moves the whole query
-/// for each value.
+/// Adds values to the arguments of a statement. `Query::bind` does the same, but moves the whole
+/// query for each value.
 macro_rules! add {
     ($arguments:ident, $($value:expr),+ $(,)?) => {
         $($arguments.add($value).map_err(sqlx::Error::Encode)?;)+
@@ -187,8 +187,8 @@ async fn begin<'a, P: BeginWrite>(
     P::begin_write_on(connection).await
 }
 
-/// Waits for a step, at most for [`STEP_TIMEOUT`]. A database in memory always answers, and would end
-/// with its connection.
+/// Waits for a step, at most for [`STEP_TIMEOUT`]. A database in memory always answers, and would
+/// end with its connection.
 pub(super) async fn in_time<T>(
     store: &Store,
     step: impl Future<Output = sqlx::Result<T>>,

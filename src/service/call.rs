@@ -203,8 +203,8 @@ impl Call {
         self.cut().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Why the call must end before its answer: the end of the drain cuts all calls, and a revocation
-    /// can cut those of its key.
+    /// Why the call must end before its answer: the end of the drain cuts all calls, and a
+    /// revocation can cut those of its key.
     pub(super) fn cut(&self) -> Option<Error> {
         if self.guard.is_cut() {
             return Some(Error::draining());

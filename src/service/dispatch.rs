@@ -93,8 +93,8 @@ impl Dispatch {
     /// `None` for a request without that member.
     ///
     /// # Errors
-    /// Those of `check`; [`Kind::Forbidden`](crate::error::Kind::Forbidden) for a model that the key
-    /// may not use; [`Kind::Invalid`](crate::error::Kind::Invalid) for what only a gRPC caller
+    /// Those of `check`; [`Kind::Forbidden`](crate::error::Kind::Forbidden) for a model that the
+    /// key may not use; [`Kind::Invalid`](crate::error::Kind::Invalid) for what only a gRPC caller
     /// can get wrong; [`Kind::Unavailable`](crate::error::Kind::Unavailable) if there is no room
     /// for the encoded bytes.
     pub(super) async fn prepare<R: ModelRequest>(

@@ -56,7 +56,8 @@ impl Used {
 }
 
 impl Call {
-    /// Notes the model that a request names, and returns its names. `None` for what can be no model.
+    /// Notes the model that a request names, and returns its names. `None` for what can be no
+    /// model.
     pub(super) fn note_asked(
         &self,
         id: &str,
@@ -168,8 +169,8 @@ impl Call {
     }
 }
 
-/// The beginning of a text that others have written, without control characters. PostgreSQL does not
-/// take all of them.
+/// The beginning of a text that others have written, without control characters. PostgreSQL does
+/// not take all of them.
 fn limited(text: &str) -> Box<str> {
     if text.len() <= TEXT_BYTES_MAX
         && (validate::is_visible_ascii(text) || !text.chars().any(char::is_control))

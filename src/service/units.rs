@@ -1,5 +1,5 @@
-//! The account's concurrency units. Gets a permit for each request, and runs the task that keeps the
-//! permits informed about the plan and about other processes.
+//! The account's concurrency units. Gets a permit for each request, and runs the task that keeps
+//! the permits informed about the plan and about other processes.
 
 use std::{sync::Arc, time::Duration};
 

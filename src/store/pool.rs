@@ -16,8 +16,8 @@ use super::{
 };
 use crate::config::DatabaseLocation;
 
-/// The largest number of connections for what a gateway needs to serve calls: one each for keys, for
-/// notices of their changes, for their use, for budgets and for records. No call waits for one.
+/// The largest number of connections for what a gateway needs to serve calls: one each for keys,
+/// for notices of their changes, for their use, for budgets and for records. No call waits for one.
 const CONNECTIONS_MAX: u32 = 5;
 
 /// The largest number of connections for what callers ask and change.
@@ -154,8 +154,8 @@ impl Store {
         &self.pool
     }
 
-    /// The same database through other connections: for what callers ask and change, however long it
-    /// takes and however often they do. A database in memory has only one connection.
+    /// The same database through other connections: for what callers ask and change, however long
+    /// it takes and however often they do. A database in memory has only one connection.
     #[must_use]
     pub fn queries(&self) -> Self {
         Self {

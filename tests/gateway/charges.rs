@@ -1,5 +1,5 @@
-//! What calls reserve of the limits of their key, and what they are charged: at every end of a call,
-//! the budget and the ledger say the same.
+//! What calls reserve of the limits of their key, and what they are charged: at every end of a
+//! call, the budget and the ledger say the same.
 
 mod ends;
 mod minutes;

@@ -137,8 +137,8 @@ async fn a_gateway_that_comes_back_while_another_one_ends_it_keeps_its_leases() 
         assert_eq!(first.call(secret).await.0, 200);
         gate.close();
 
-        // The first gateway comes back, in a transaction that takes some time. Its row has a time in
-        // the future, so that it does not get lost again.
+        // The first gateway comes back, in a transaction that takes some time. Its row has a time
+        // in the future, so that it does not get lost again.
         let pool = sqlx::PgPool::connect(&database.url).await.unwrap();
         let mut back = pool.begin().await.unwrap();
         let see = "UPDATE featherwire_gateways SET seen_at = seen_at + 1000000";

@@ -1,5 +1,5 @@
-//! The ledger: one record for each call of a model, through every door and at every end, and none of
-//! them is lost or counted twice.
+//! The ledger: one record for each call of a model, through every door and at every end, and none
+//! of them is lost or counted twice.
 
 mod away;
 mod commands;

@@ -1,5 +1,5 @@
-//! Outages under load: while the database or the clock of the machine fails, no call fails for it, and
-//! afterwards no record is lost or counted twice.
+//! Outages under load: while the database or the clock of the machine fails, no call fails for it,
+//! and afterwards no record is lost or counted twice.
 //!
 //! PostgreSQL and the clock fail only in `tests/postgres/run`, which has a server of its own and a
 //! library that changes the time.

@@ -1,5 +1,5 @@
-//! Where the commands read and change keys: in the database, or through a running gateway. Both give
-//! the same answers.
+//! Where the commands read and change keys: in the database, or through a running gateway. Both
+//! give the same answers.
 
 use std::time::Duration;
 

@@ -29,8 +29,8 @@ use crate::{
 /// How many calls are read at once.
 const PAGE: u32 = 1000;
 
-/// The latest time that a gateway takes, for a filter whose time has no end. Without it, a time that
-/// begins after now would be an error there, and no error in the database.
+/// The latest time that a gateway takes, for a filter whose time has no end. Without it, a time
+/// that begins after now would be an error there, and no error in the database.
 const LATEST: Timestamp = Timestamp {
     seconds: 253_402_300_799,
     nanos: 0,

@@ -1,5 +1,5 @@
-//! Changes of keys. Each raises the version of the keys, by which gateways notice it, and leaves a line
-//! in the audit.
+//! Changes of keys. Each raises the version of the keys, by which gateways notice it, and leaves a
+//! line in the audit.
 
 use std::time::Duration;
 
@@ -254,8 +254,8 @@ impl Repository {
         Ok((self.get(id).await?, new))
     }
 
-    /// Ends a key for ever. `cuts_calls`: also its running calls. A key that was revoked before stays
-    /// revoked.
+    /// Ends a key for ever. `cuts_calls`: also its running calls. A key that was revoked before
+    /// stays revoked.
     ///
     /// # Errors
     /// [`KeysError::NotFound`]. [`KeysError::Invalid`] if the key cannot be read: it is revoked.

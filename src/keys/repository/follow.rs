@@ -155,8 +155,8 @@ impl Repository {
     }
 }
 
-/// Sets the time of the last use of these keys. Two gateways lock the rows in the same order, and so
-/// cannot wait for each other.
+/// Sets the time of the last use of these keys. Two gateways lock the rows in the same order, and
+/// so cannot wait for each other.
 fn record_uses<D: Database, P: BeginWrite<Database = D>>(
     _: &P,
     ids: &[Uuid],

@@ -1,8 +1,8 @@
 //! The gateways that share budgets, and the end of those that are lost.
 //!
 //! A gateway that writes holds the lock of its row until the end of its transaction. Another one
-//! marks it as ended only under this lock, and ends its leases together with that. So a gateway that
-//! comes back either keeps its leases or learns that they have ended.
+//! marks it as ended only under this lock, and ends its leases together with that. So a gateway
+//! that comes back either keeps its leases or learns that they have ended.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub(in crate::keys) const LEASE_TIME: Duration = Duration::from_secs(60);
 /// A gateway that has not written for so long has no part in what is left of budgets.
 pub(super) const SHARE_TIME: Duration = Duration::from_secs(5);
 
-/// For how long the row of a gateway is kept after its last exchange. A gateway that did not get the
-/// answer to an exchange finds there that it was saved, when it repeats it.
+/// For how long the row of a gateway is kept after its last exchange. A gateway that did not get
+/// the answer to an exchange finds there that it was saved, when it repeats it.
 pub(super) const ROW_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The state of a gateway at the beginning of an exchange.

@@ -25,8 +25,8 @@ use crate::{
 /// yes nor no.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How far the clock of a gateway may be ahead of the database's. A day of a budget that begins later
-/// has not begun: otherwise one wrong clock would end the present day for all gateways.
+/// How far the clock of a gateway may be ahead of the database's. A day of a budget that begins
+/// later has not begun: otherwise one wrong clock would end the present day for all gateways.
 pub(in crate::keys) const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// One exchange of a gateway with the database.
@@ -71,8 +71,8 @@ pub(in crate::keys) enum ExchangeError {
 }
 
 /// Adds what was spent, and reads the sum of all gateways. A later window replaces an earlier one.
-/// The rows are locked until the end of the transaction, so that one gateway after the other changes
-/// the leases of a budget.
+/// The rows are locked until the end of the transaction, so that one gateway after the other
+/// changes the leases of a budget.
 const ADD: &str = "INSERT INTO featherwire_spending (key_id, unit, period, window_number, spent) ";
 
 const ADD_TO: &str = " ON CONFLICT (key_id, unit, period) DO UPDATE SET
@@ -191,7 +191,8 @@ impl Repository {
         })
     }
 
-    /// What all keys have spent that are not deleted. A row that this version does not know is left out.
+    /// What all keys have spent that are not deleted. A row that this version does not know is left
+    /// out.
     ///
     /// # Errors
     /// Those of the database.

@@ -9,8 +9,9 @@ use super::{ALL_TIME, Queries};
 use crate::{
     clock::UnixMs,
     ledger::{
-        block::{decode, second_of},
+        codec::decode,
         record::{Ending, Record},
+        time::second_of,
     },
     store::{StoreError, on_each},
 };
@@ -216,8 +217,8 @@ impl Order {
     }
 }
 
-/// The statement for blocks that follow a place. Its parameters are the place, the first and the last
-/// second, the limit, and the keys.
+/// The statement for blocks that follow a place. Its parameters are the place, the first and the
+/// last second, the limit, and the keys.
 fn statement(filter: &CallFilter, order: Order) -> String {
     let (after, direction) = match order {
         Order::NewestFirst => ("<", "DESC"),

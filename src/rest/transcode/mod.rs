@@ -33,8 +33,8 @@ mod template;
 use methods::Answer;
 use rules::{Found, Rule};
 
-/// The type of a streamed answer: one JSON object in each line. Types of such lines are not registered,
-/// and generators of clients do not know them.
+/// The type of a streamed answer: one JSON object in each line. Types of such lines are not
+/// registered, and generators of clients do not know them.
 const LINES: &str = "text/plain; charset=utf-8";
 
 /// The largest body of a request, in bytes.

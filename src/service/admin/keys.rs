@@ -247,8 +247,8 @@ impl AdminKeys {
     }
 }
 
-/// A key that was changed, and what is left of its budgets. If the latter cannot be read, the answer
-/// is without it, because the change is made.
+/// A key that was changed, and what is left of its budgets. If the latter cannot be read, the
+/// answer is without it, because the change is made.
 async fn changed(manager: &Manager, key: &Key) -> admin::Key {
     let left = manager.budgets(std::slice::from_ref(key)).await;
     messages::key(key, &left.unwrap_or_default())

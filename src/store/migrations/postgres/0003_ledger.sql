@@ -8,7 +8,7 @@ CREATE TABLE featherwire_call_blocks (
     id UUID NOT NULL,
     -- How many calls it has.
     calls BIGINT NOT NULL,
-    -- Their records, in the form that src/ledger/block.rs describes.
+    -- Their records, in the form that src/ledger/codec.rs describes.
     content BYTEA NOT NULL,
     PRIMARY KEY (second, id)
 ) PARTITION BY RANGE (second);

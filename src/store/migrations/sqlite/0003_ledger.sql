@@ -8,7 +8,7 @@ CREATE TABLE featherwire_call_blocks (
     id BLOB NOT NULL,
     -- How many calls it has.
     calls INTEGER NOT NULL,
-    -- Their records, in the form that src/ledger/block.rs describes.
+    -- Their records, in the form that src/ledger/codec.rs describes.
     content BLOB NOT NULL,
     PRIMARY KEY (second, id)
 ) STRICT;
