@@ -27,6 +27,8 @@ async fn in_terminal(database: &Database, columns: u16, arguments: &str) -> Ende
     let line = format!("stty cols {columns} rows 24 && {program} {arguments}");
     let mut script = tokio::process::Command::new("script");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    script.env_clear();
+    script.envs(std::env::vars().filter(|(name, _)| matches!(name.as_str(), "PATH" | "TERM")));
     script.env("FEATHERWIRE_DATABASE_URL", &database.url);
     script.current_dir(std::env::temp_dir());
     let ended = run(script.stdin(std::process::Stdio::null())).await;
