@@ -34,8 +34,8 @@ const ROUND_EVERY: Duration = Duration::from_secs(1);
 /// How many rounds pass until the only gateway gives back what no call uses.
 const REST_ROUNDS: u32 = 10;
 
-/// The longest time without an exchange after which the database still counts as one that has
-/// answered all the time.
+/// The longest time without an exchange after which the database still counts as a database
+/// that has answered all the time.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// How many accounts one exchange has at most. An exchange may have to be repeated as it is, so it

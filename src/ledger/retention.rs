@@ -8,11 +8,11 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::{
     time::{Grain, second_of},
-    write::{end_if_late, in_time},
+    write::STEP_TIMEOUT,
 };
 use crate::{
     clock::{self, UnixMs, milliseconds, system_time},
-    store::{Pool, Store, StoreError, on_each},
+    store::{Pool, Store, StoreError, end_if_late, on_each},
 };
 
 /// The largest number of rows of a table that are deleted in one transaction.
@@ -72,20 +72,20 @@ impl Retention {
         let run = async {
             let oldest = now.saturating_sub(milliseconds(self.kept));
             if let Pool::Postgres(pool) = self.store.pool() {
-                let mut connection = in_time(&self.store, pool.acquire()).await?;
+                let mut connection = self.store.within(STEP_TIMEOUT, pool.acquire()).await?;
                 let arranged = async {
                     for table in TABLES {
                         arrange_partitions(&mut connection, table, now, oldest).await?;
                     }
                     Ok(())
                 };
-                let arranged = in_time(&self.store, arranged).await;
+                let arranged = self.store.within(STEP_TIMEOUT, arranged).await;
                 end_if_late(connection, &arranged);
                 arranged?;
             }
             on_each!(self.store, pool => {
-                let mut connection = in_time(&self.store, pool.acquire()).await?;
-                let deleted = in_time(&self.store, async {
+                let mut connection = self.store.within(STEP_TIMEOUT, pool.acquire()).await?;
+                let deleted = self.store.within(STEP_TIMEOUT, async {
                     let too_many: Option<i64> = match self.store.is_in_memory() {
                         true => {
                             let too_many = sqlx::query_scalar(FIRST_TOO_MANY).bind(IN_MEMORY_MAX);

@@ -1,8 +1,8 @@
 //! Writes blocks of records and their sums, in one transaction.
 
-use std::{collections::BTreeMap, future::Future, sync::LazyLock, time::Duration};
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
-use sqlx::{Arguments as _, Database, SqlSafeStr as _, SqlStr, Transaction, pool::PoolConnection};
+use sqlx::{Arguments as _, Database, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
 use super::{
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     clock::UnixMs,
-    store::{BeginWrite, Store, StoreError, on_each},
+    store::{BeginWrite, Store, StoreError, begin_on, end_if_late, on_each},
 };
 
 /// The longest time for a connection, and for a statement. A database that takes longer counts as
-/// one that is away.
-const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// away.
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is added up in one row of `featherwire_usage`. The order is that of its primary key: two
 /// gateways that write the same rows lock them in the same order, and cannot wait for each other.
@@ -122,10 +122,10 @@ macro_rules! add {
 pub async fn write(store: &Store, blocks: &[Block]) -> Result<usize, StoreError> {
     let run = async {
         on_each!(store, pool => {
-            let mut connection = in_time(store, pool.acquire()).await?;
+            let mut connection = store.within(STEP_TIMEOUT, pool.acquire()).await?;
             let written = async {
-                let begun = begin(pool, &mut connection);
-                let mut transaction = in_time(store, begun).await?;
+                let begun = begin_on(pool, &mut connection);
+                let mut transaction = store.within(STEP_TIMEOUT, begun).await?;
                 let mut new = Vec::new();
                 for block in blocks {
                     let calls = i64::try_from(block.records().len()).unwrap_or(i64::MAX);
@@ -134,7 +134,7 @@ pub async fn write(store: &Store, blocks: &[Block]) -> Result<usize, StoreError>
                         .bind(block.id())
                         .bind(calls)
                         .bind(block.bytes().to_vec());
-                    let inserted = in_time(store, query.execute(&mut *transaction)).await?;
+                    let inserted = store.within(STEP_TIMEOUT, query.execute(&mut *transaction)).await?;
                     if inserted.rows_affected() == 0 {
                         continue;
                     }
@@ -146,7 +146,7 @@ pub async fn write(store: &Store, blocks: &[Block]) -> Result<usize, StoreError>
                             add!(arguments, block.second(), block.id(), *key);
                         }
                         let query = sqlx::query_with(INSERT_KEYS.get(pool, part.len()), arguments);
-                        in_time(store, query.execute(&mut *transaction)).await?;
+                        store.within(STEP_TIMEOUT, query.execute(&mut *transaction)).await?;
                     }
                 }
                 let sums: Vec<_> = add_up(&new).into_iter().collect();
@@ -159,9 +159,9 @@ pub async fn write(store: &Store, blocks: &[Block]) -> Result<usize, StoreError>
                         }
                     }
                     let query = sqlx::query_with(ADD_SUMS.get(pool, part.len()), arguments);
-                    in_time(store, query.execute(&mut *transaction)).await?;
+                    store.within(STEP_TIMEOUT, query.execute(&mut *transaction)).await?;
                 }
-                in_time(store, transaction.commit()).await?;
+                store.within(STEP_TIMEOUT, transaction.commit()).await?;
                 Ok(new.iter().map(|block| block.records().len()).sum())
             };
             let written = written.await;
@@ -177,35 +177,6 @@ fn arguments<P: BeginWrite>(_: &P, number: usize) -> <P::Database as Database>::
     let mut arguments = <P::Database as Database>::Arguments::default();
     arguments.reserve(number, 0);
     arguments
-}
-
-/// Begins a transaction that writes.
-async fn begin<'a, P: BeginWrite>(
-    _: &P,
-    connection: &'a mut PoolConnection<P::Database>,
-) -> sqlx::Result<Transaction<'a, P::Database>> {
-    P::begin_write_on(connection).await
-}
-
-/// Waits for a step, at most for [`STEP_TIMEOUT`]. A database in memory always answers, and would
-/// end with its connection.
-pub(super) async fn in_time<T>(
-    store: &Store,
-    step: impl Future<Output = sqlx::Result<T>>,
-) -> sqlx::Result<T> {
-    if store.is_in_memory() {
-        return step.await;
-    }
-    let step = tokio::time::timeout(STEP_TIMEOUT, step).await;
-    step.unwrap_or(Err(sqlx::Error::PoolTimedOut))
-}
-
-/// Ends the connection of a step that took too long, without a farewell, which its server may not
-/// answer either.
-pub(super) fn end_if_late<D: Database, T>(connection: PoolConnection<D>, step: &sqlx::Result<T>) {
-    if matches!(step, Err(sqlx::Error::PoolTimedOut)) {
-        drop(connection.detach());
-    }
 }
 
 /// The sums of the records of `blocks`.

@@ -1,4 +1,4 @@
-//! Wrong arguments of the commands for administrators, and what fits into a terminal.
+//! Wrong arguments of the commands for administrators.
 
 use super::{command_line::keys, keys::start};
 use crate::support::{
