@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A prompt whose answer has at most this number of tokens.
-fn at_most(tokens: u64) -> Value {
+pub fn at_most(tokens: u64) -> Value {
     let mut request = prompt(MODEL, "hi");
     request["max_tokens"] = tokens.into();
     request

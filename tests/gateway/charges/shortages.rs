@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use sqlx::Connection;
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::{Metered, budgets};
 use crate::{
+    budgets::at_most,
     key_limits::{json_of, post, with_key, with_secret},
     keys::{serve, text},
     support::{
@@ -19,12 +19,6 @@ use crate::{
         scripted::{chunk, finish},
     },
 };
-
-fn at_most(tokens: u64) -> Value {
-    let mut request = prompt(MODEL, "hi");
-    request["max_tokens"] = tokens.into();
-    request
-}
 
 fn streamed(tokens: u64) -> String {
     let mut request = at_most(tokens);
