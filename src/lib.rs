@@ -48,7 +48,8 @@
 //! - [`server`]: the listener, the list of layers, and the drain.
 //! - [`emulator`]: the Featherless API on this machine, for trials and tests. It is always reached
 //!   over a socket.
-//! - [`config`]: every option; [`cli`]: every command; [`telemetry`]: the log.
+//! - [`config`]: every option; [`cli`]: every command; [`telemetry`]: the log; [`build_info`]: which
+//!   program this is.
 //!
 //! # Invariants
 //!
@@ -85,6 +86,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod admission;
+pub mod build_info;
 pub mod cli;
 pub mod clock;
 pub mod coding;

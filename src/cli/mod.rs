@@ -7,7 +7,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use self::failure::Failure;
 use crate::{
-    config,
+    build_info, config,
     telemetry::{self, Filter},
 };
 
@@ -19,6 +19,7 @@ mod columns;
 mod database;
 mod emulator;
 mod failure;
+mod health;
 mod keys;
 mod ledger;
 mod listen;
@@ -27,6 +28,7 @@ mod models;
 mod output;
 mod serve;
 mod shutdown_signal;
+mod supervisor;
 mod units;
 mod usage;
 mod usage_error;
@@ -40,7 +42,7 @@ const ABOUT: &str = "The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenA
 #[derive(Debug, Parser)]
 #[command(
     name = "featherwire",
-    version,
+    version = build_info::version_and_revision(),
     propagate_version = true,
     max_term_width = 110,
     about = ABOUT
@@ -61,6 +63,8 @@ enum Command {
     Emulator(emulator::Emulator),
     /// Make one real call to Featherless without a gateway, and show what works and what to fix
     Check(check::Check),
+    /// Ask a running gateway whether it is ready, as a container's health check does
+    Health(health::Health),
     /// Stream an answer from a running gateway into the terminal
     Chat(chat::Chat),
     /// Show the catalogue of a running gateway as a table
@@ -136,6 +140,7 @@ fn run() -> Result<ExitCode, Failure> {
             Command::Serve(config) => serve::run(*config).await,
             Command::Emulator(command) => command.run().await,
             Command::Check(command) => command.run().await,
+            Command::Health(command) => command.run().await,
             Command::Chat(command) => command.run().await,
             Command::Models(command) => command.run().await,
             Command::Units(command) => command.run().await,

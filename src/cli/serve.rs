@@ -5,8 +5,9 @@ use std::{net::SocketAddr, process::ExitCode};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
-use super::{failure::Failure, listen, output, shutdown_signal};
+use super::{failure::Failure, listen, output, shutdown_signal, supervisor};
 use crate::{
+    build_info,
     config::{self, DatabaseLocation},
     descriptors, emulator,
     keys::{Directory, Refresh, Repository},
@@ -49,7 +50,14 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
         let address = listener.local_addr()?;
         output::tell(format_args!("  administration: http://{address}\n"));
     }
-    let shutdown = shutdown_signal::shutdown();
+    // Signals are received from here on. The server polls this first when it serves callers.
+    let signal = shutdown_signal::shutdown();
+    let drain_timeout = config.drain_timeout;
+    let shutdown = async {
+        supervisor::ready(address);
+        signal.await;
+        supervisor::stopping(drain_timeout);
+    };
     let keys = Administration {
         manager: refresh.manager(),
         queries: Queries::new(store.queries()),
@@ -59,7 +67,10 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     let serving = server::serve(
         listener, &config, keys, records, upstream, &workers, shutdown,
     );
-    let outcome = serving.await;
+    let outcome = tokio::select! {
+        outcome = serving => outcome,
+        never = supervisor::watchdog() => match never {},
+    };
     // All calls have ended.
     ledger.end().await;
     refresh.end().await;
@@ -138,6 +149,6 @@ fn print_banner(
         "Featherwire {} on http://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on \
          this port; answers come from {upstream}\n  {callers}\n{missing}  documentation: \
          http://{link_host}/docs\n",
-        env!("CARGO_PKG_VERSION")
+        build_info::version_and_revision()
     ));
 }

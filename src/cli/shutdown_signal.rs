@@ -1,17 +1,21 @@
 //! The signal to shut down: Ctrl-C, or SIGTERM from a supervisor.
 
-/// Completes at the first signal. A second signal exits at once with code 128 + 2, the code that
-/// shells use for Ctrl-C.
-pub async fn shutdown() {
+use std::future::Future;
+
+/// Completes at the first signal after this call. A second signal exits at once with code 128 + 2,
+/// the code that shells use for Ctrl-C.
+pub fn shutdown() -> impl Future<Output = ()> {
     // On Unix, the same listeners for both waits: a signal that comes between them is not lost.
     let mut signals = Signals::listen();
-    signals.next().await;
-    tokio::spawn(async move {
-        // The task outlives its caller on purpose. It interrupts the drain.
+    async move {
         signals.next().await;
-        super::output::tell("featherwire: second signal: exiting at once\n");
-        std::process::exit(130);
-    });
+        tokio::spawn(async move {
+            // The task outlives its caller on purpose. It interrupts the drain.
+            signals.next().await;
+            super::output::tell("featherwire: second signal: exiting at once\n");
+            std::process::exit(130);
+        });
+    }
 }
 
 #[cfg(unix)]

@@ -2,7 +2,8 @@
 //! else reads the environment. The doc comments of the options are what `--help` prints.
 //!
 //! Each group of options has a file: [`serve`](Serve), [`upstream`](Upstream), [`models`](Models),
-//! [`units`](Units), [`emulator`](EmulatorOptions), [`gateway`](Gateway) and [`logging`](Logging).
+//! [`units`](Units), [`emulator`](EmulatorOptions), [`gateway`](Gateway), [`health`](HealthPlace) and
+//! [`logging`](Logging).
 
 mod address;
 mod database;
@@ -11,6 +12,7 @@ mod emulator;
 mod fallback;
 mod gateway;
 pub(crate) mod heading;
+mod health;
 mod ledger;
 mod logging;
 mod memory;
@@ -29,6 +31,7 @@ pub use dotenv::Dotenv;
 pub use emulator::EmulatorOptions;
 pub use fallback::Fallback;
 pub use gateway::{AdminPlace, Gateway};
+pub use health::HealthPlace;
 pub use ledger::Ledger;
 pub use logging::Logging;
 pub use models::Models;

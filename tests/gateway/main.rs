@@ -45,6 +45,7 @@ mod framing;
 mod fuzzing;
 mod grpc_compression;
 mod half_open;
+mod health;
 mod http1;
 mod http2;
 mod http_compression;
@@ -80,6 +81,8 @@ mod stalled_callers;
 mod store;
 mod stream_paths;
 mod streams;
+#[cfg(unix)]
+mod supervisor;
 mod support;
 mod surrogates;
 #[cfg(target_os = "linux")]

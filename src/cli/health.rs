@@ -1,0 +1,90 @@
+//! `featherwire health`: the probe of a container, which has no other program to ask with.
+
+use std::{convert::Infallible, future::pending, process::ExitCode, time::Duration};
+
+use clap::Args;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{failure::Failure, output};
+use crate::config;
+
+/// The longest wait for the answer. Supervisors wait for a probe about as long.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The largest answer that is read. The gateway's are one line.
+const ANSWER_BYTES_MAX: usize = 4096;
+
+/// Asks a running gateway whether it is ready for calls, and prints one line. The exit code is 0 if
+/// it is, and 1 if it is not or does not answer within 3 seconds. This is the health check of a
+/// container.
+#[derive(Args, Debug)]
+pub struct Health {
+    /// Ask whether the program runs (`/healthz`), and not whether it is ready for calls (`/readyz`)
+    #[arg(long)]
+    live: bool,
+
+    #[command(flatten)]
+    place: config::HealthPlace,
+}
+
+impl Health {
+    pub async fn run(self) -> Result<ExitCode, Failure> {
+        let gateway = self.place.url();
+        let path = if self.live { "/healthz" } else { "/readyz" };
+        let answer = timeout(TIMEOUT, ask(&gateway, path)).await;
+        let (status, text) = answer.unwrap_or_else(|_| {
+            let seconds = TIMEOUT.as_secs();
+            Err(Failure::failed(format_args!(
+                "{gateway}{path} does not answer within {seconds} seconds"
+            )))
+        })?;
+        let line = text.lines().next().unwrap_or_default();
+        // Another program may listen there.
+        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        if status == StatusCode::OK {
+            output::print(format_args!("{line}\n"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(Failure::failed(format_args!(
+            "{gateway}{path} answers {}: {line}",
+            status.as_u16()
+        )))
+    }
+}
+
+/// The status and the text of the answer.
+async fn ask(gateway: &str, path: &str) -> Result<(StatusCode, String), Failure> {
+    let uri: Uri = gateway.parse()?;
+    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+    let host_without_brackets = host.trim_matches(['[', ']']);
+    let stream = TcpStream::connect((host_without_brackets, port)).await;
+    let stream = stream.map_err(|error| format!("no gateway at {gateway}: {error}"))?;
+    let request = Request::get(path)
+        .header(header::HOST, format!("{host}:{port}"))
+        .body(Empty::<Bytes>::new())?;
+    let not_http = |error| format!("{gateway}{path} gives no answer: {error}");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(not_http)?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(not_http)?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| format!("{gateway}{path} breaks off: {error}"))?;
+        let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+        Ok((head.status, text))
+    };
+    let connection = async {
+        // Its error is that of the answer too.
+        let _ = connection.await;
+        pending::<Infallible>().await
+    };
+    tokio::select! {
+        answer = answer => answer,
+        never = connection => match never {},
+    }
+}
