@@ -48,8 +48,8 @@
 //! - [`server`]: the listener, the list of layers, and the drain.
 //! - [`emulator`]: the Featherless API on this machine, for trials and tests. It is always reached
 //!   over a socket.
-//! - [`config`]: every option; [`cli`]: every command; [`telemetry`]: the log; [`build_info`]: which
-//!   program this is.
+//! - [`config`]: every option; [`cli`]: every command; [`build_info`]: which program this is.
+//! - [`telemetry`]: the log and the metrics, both views of one value for each call.
 //!
 //! # Invariants
 //!

@@ -84,7 +84,9 @@ enum Command {
 /// Parses the command line, runs the command, and returns its exit code: 0 for success, 1 for a
 /// failure, 2 for wrong arguments.
 pub fn main() -> ExitCode {
-    let (sentence, code) = match run() {
+    let result = run();
+    telemetry::flush();
+    let (sentence, code) = match result {
         Ok(code) => return code,
         Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
         Err(Failure::Failed(sentence)) => (sentence, ExitCode::FAILURE),
@@ -128,7 +130,7 @@ fn run() -> Result<ExitCode, Failure> {
     } else {
         Filter::off()
     };
-    telemetry::start(logging.log.unwrap_or(default));
+    telemetry::start(logging.log.unwrap_or(default), logging.log_format);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // Its workers serve the callers. This runtime only accepts connections, and asks Featherless
     // about the account.

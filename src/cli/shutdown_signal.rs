@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use crate::telemetry;
+
 /// Completes at the first signal after this call. A second signal exits at once with code 128 + 2,
 /// the code that shells use for Ctrl-C.
 pub fn shutdown() -> impl Future<Output = ()> {
@@ -13,6 +15,7 @@ pub fn shutdown() -> impl Future<Output = ()> {
             // The task outlives its caller on purpose. It interrupts the drain.
             signals.next().await;
             super::output::tell("featherwire: second signal: exiting at once\n");
+            telemetry::flush();
             std::process::exit(130);
         });
     }

@@ -41,8 +41,9 @@ pub struct Serve {
     )]
     pub listen: SocketAddr,
 
-    /// Address and port for the administration (`/admin/v1/…` and `featherwire.admin.v1`), which
-    /// then answers only there. Unset: at --listen, like all else
+    /// Address and port for the administration (`/admin/v1/…` and `featherwire.admin.v1`) and for
+    /// `/metrics`, which then answer only there. `/metrics` needs no key there. Unset: at --listen,
+    /// like all else
     #[arg(
         long,
         env = "FEATHERWIRE_ADMIN_LISTEN",
@@ -94,6 +95,15 @@ pub struct Serve {
         value_parser = address::origin
     )]
     pub cors_origins: Vec<String>,
+
+    /// Count calls and tokens in `/metrics` also for each key, by its name
+    #[arg(
+        long,
+        env = "FEATHERWIRE_METRICS_KEY_LABEL",
+        value_parser = switch,
+        help_heading = heading::LOGGING
+    )]
+    pub metrics_key_label: bool,
 
     /// Largest request
     #[arg(

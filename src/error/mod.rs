@@ -16,6 +16,7 @@ pub mod rate_state;
 mod recovery;
 mod table;
 mod throttle;
+mod told;
 mod value;
 
 pub use code::ErrorCode;
@@ -25,4 +26,5 @@ pub use rate_state::{RateState, RateUnit};
 pub use recovery::{Health, Retry};
 pub use table::{Kind, Row, TABLE};
 pub use throttle::{Throttle, UnitRefusal};
+pub use told::Refusal;
 pub use value::{Error, Result};

@@ -1,12 +1,12 @@
 //! The error as OpenAI's body: `{"error":{"message","type","param","code"}}`, from which the
 //! official SDKs make their own exceptions.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderValue, Response, header};
 use serde::Serialize;
 
-use super::{table::Kind, value::Error};
+use super::{table::Kind, told::Told, value::Error};
 
 /// OpenAI's error body.
 #[derive(Serialize)]
@@ -64,6 +64,7 @@ impl Error {
         if self.kind() == Kind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        response.extensions_mut().insert(Told(Arc::new(self)));
         response
     }
 }

@@ -77,6 +77,7 @@ impl GrpcServices {
             admin_keys,
             admin_usage,
             caller,
+            gauges: _,
         } = services;
         Self {
             chat,

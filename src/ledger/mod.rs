@@ -37,7 +37,7 @@ pub use query::{
     ALL_TIME, CallFilter, Cursor, Grouping, KeysNamedError, Order, Queries, UsageError, UsageQuery,
     UsageRow,
 };
-pub use queue::Ledger;
+pub use queue::{Ledger, LedgerStatus};
 pub use record::{Door, Ending, Record, Rpc, TokenSource, Tokens};
 pub use sums::Sums;
 pub use time::Grain;

@@ -37,7 +37,22 @@ pub(super) struct Queue {
     pub(super) wake: Notify,
     is_full: AtomicBool,
     lost: AtomicU64,
+    /// Those that [`take_lost`](Self::take_lost) has told.
+    lost_before: AtomicU64,
+    /// The bytes of the records that wait in files. The writer sets it.
+    pub(super) spill_bytes: AtomicU64,
     ids: Ids,
+}
+
+/// The state of a ledger, for monitoring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerStatus {
+    /// The records that wait in memory.
+    pub waiting: usize,
+    /// The bytes of the records that wait in files.
+    pub spill_bytes: u64,
+    /// The records that were lost since the start.
+    pub lost: u64,
 }
 
 impl Ledger {
@@ -64,6 +79,17 @@ impl Ledger {
         }
     }
 
+    /// The state. `None` if no records are kept.
+    pub fn status(&self) -> Option<LedgerStatus> {
+        let queue = self.0.as_ref()?;
+        let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        Some(LedgerStatus {
+            waiting: queue.length(),
+            spill_bytes: load(&queue.spill_bytes),
+            lost: load(&queue.lost_before) + load(&queue.lost),
+        })
+    }
+
     /// Whether the records of calls that begin now find room.
     pub fn has_room(&self) -> bool {
         let is_full = |queue: &Arc<Queue>| queue.is_full.load(Ordering::Relaxed);
@@ -78,6 +104,8 @@ impl Queue {
             wake: Notify::new(),
             is_full: AtomicBool::new(false),
             lost: AtomicU64::new(0),
+            lost_before: AtomicU64::new(0),
+            spill_bytes: AtomicU64::new(0),
             ids: Ids::new(),
         })
     }
@@ -121,7 +149,9 @@ impl Queue {
 
     /// How many records found no room, since the last call of this.
     pub(super) fn take_lost(&self) -> u64 {
-        self.lost.swap(0, Ordering::Relaxed)
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        self.lost_before.fetch_add(lost, Ordering::Relaxed);
+        lost
     }
 
     fn records(&self) -> MutexGuard<'_, VecDeque<Record>> {

@@ -111,6 +111,11 @@ impl Spill {
         !self.files.is_empty()
     }
 
+    /// How many bytes the files have together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.length).sum()
+    }
+
     /// Where the files are.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
@@ -126,8 +131,7 @@ impl Spill {
             frame::append(block, &mut bytes);
         }
         let added = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let length: u64 = self.files.iter().map(|file| file.length).sum();
-        if length.saturating_add(added) > self.bytes_max {
+        if self.bytes().saturating_add(added) > self.bytes_max {
             return Err(SpillError::Full);
         }
         if !self.is_writing {

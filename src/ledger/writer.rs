@@ -1,6 +1,10 @@
 //! The task that writes records: into the database, or into files while the database is away.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::oneshot,
@@ -61,6 +65,9 @@ impl Writer {
             clean_at: Instant::now(),
             lost: 0,
         };
+        if let Some(spill) = &task.spill {
+            task.tell_bytes(spill);
+        }
         // It serves all callers, for as long as the gateway runs.
         let task = tokio::spawn(async move {
             if task.run(stopped).await {
@@ -285,8 +292,14 @@ impl Task {
             (spill, result)
         });
         let (spill, result) = done.await.ok()?;
+        self.tell_bytes(&spill);
         self.spill = Some(spill);
         Some(result)
+    }
+
+    fn tell_bytes(&self, spill: &Spill) {
+        let bytes = spill.bytes();
+        self.queue.spill_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Notes whether the database has answered, and logs the first failure and the end of failures.

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     front::Front,
+    metrics::ConnectionCounts,
     peer::{HEAD_TIMEOUT, Peer},
     stalled_response::{StallGuard, StreamExecutor},
     timeout_stream::TimeoutStream,
@@ -75,6 +76,7 @@ pub(super) struct Connections {
     front: Front,
     settings: Settings,
     unauthenticated: Arc<UnauthenticatedConnections>,
+    counts: Arc<ConnectionCounts>,
     /// One task per connection. HTTP/1.1 requests run inside it. HTTP/2 requests run in tasks that
     /// hyper spawns, which end with their streams.
     tasks: JoinSet<()>,
@@ -93,7 +95,12 @@ struct Settings {
 }
 
 impl Connections {
-    pub(super) fn new(front: Front, config: &config::Serve, is_open: bool) -> Self {
+    pub(super) fn new(
+        front: Front,
+        config: &config::Serve,
+        is_open: bool,
+        counts: Arc<ConnectionCounts>,
+    ) -> Self {
         let settings = Settings {
             write_timeout: config.write_timeout,
             idle_timeout: config.idle_connection_timeout,
@@ -106,6 +113,7 @@ impl Connections {
             front,
             settings,
             unauthenticated,
+            counts,
             tasks: JoinSet::new(),
             shutdown: watch::Sender::new(false),
         }
@@ -119,6 +127,7 @@ impl Connections {
             front,
             unauthenticated,
             settings: self.settings,
+            counts: Arc::clone(&self.counts),
             tasks: JoinSet::new(),
             shutdown: watch::Sender::new(false),
         }
@@ -148,9 +157,13 @@ impl Connections {
         let peer = Peer::new(self.settings.idle_timeout, self.settings.is_open);
         let (front, shutdown_started) = (self.front.clone(), self.shutdown.subscribe());
         let write_timeout = self.settings.write_timeout;
+        let open = self.counts.open();
         let serving = {
             let peer = Arc::clone(&peer);
-            move |stream| serve_connection(stream, front, write_timeout, peer, shutdown_started)
+            async move |stream| {
+                serve_connection(stream, front, write_timeout, peer, shutdown_started).await;
+                drop(open);
+            }
         };
         let task = match workers.add_connection() {
             Some((worker, guard)) => {

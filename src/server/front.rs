@@ -10,7 +10,6 @@ use std::{convert::Infallible, sync::Arc};
 use axum::{body::Body, extract::Request, response::Response};
 use futures_util::{FutureExt, future::BoxFuture};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::{
     ambiguous_request, auth,
@@ -25,7 +24,7 @@ use crate::{
     keys::Directory,
     ledger::Ledger,
     service::{ActiveCalls, Arrival},
-    telemetry::Observation,
+    telemetry::{Observation, metrics::CallMetrics},
 };
 
 /// Answers the requests of all connections. Cheap to clone.
@@ -39,6 +38,7 @@ struct Inner {
     keys: Directory,
     active_calls: ActiveCalls,
     ledger: Ledger,
+    metrics: CallMetrics,
 }
 
 impl Front {
@@ -50,6 +50,7 @@ impl Front {
         keys: Directory,
         active_calls: ActiveCalls,
         ledger: Ledger,
+        metrics: CallMetrics,
     ) -> Self {
         Self(Arc::new(Inner {
             cors: Arc::new(cors),
@@ -58,6 +59,7 @@ impl Front {
             keys,
             active_calls,
             ledger,
+            metrics,
         }))
     }
 
@@ -70,6 +72,7 @@ impl Front {
             keys,
             active_calls,
             ledger,
+            metrics,
         } = &*self.0;
         Self(Arc::new(Inner {
             cors: Arc::clone(cors),
@@ -78,6 +81,7 @@ impl Front {
             keys: keys.clone(),
             active_calls: active_calls.clone(),
             ledger: ledger.clone(),
+            metrics: metrics.clone(),
         }))
     }
 
@@ -86,10 +90,10 @@ impl Front {
         let early_response = EarlyResponse::watch(&mut request);
         // Records whether the caller reads the response.
         let tracker = ResponseTracker::start(&request);
+        // Gives the call an id. Sees it until its end, for the log and the metrics.
+        let observation = Observation::start(&mut request, &self.0.metrics);
         // Records the time of the call's arrival, and whether it has a known key.
-        self.arrive(&mut request);
-        // Gives the call an id, and logs one line at `debug`.
-        let observation = Observation::start(&mut request);
+        self.arrive(&mut request, &observation);
         // Refuses ambiguous requests, such as requests with two hosts.
         let mut response = match ambiguous_request::refusal(&request) {
             Some(refusal) => refusal,
@@ -99,7 +103,7 @@ impl Front {
                 self.0.cors.answer(request, answer).await
             }
         };
-        observation.end(&mut response);
+        observation.answer(&mut response);
         if let Some(tracker) = tracker {
             response = tracker.track(response);
         }
@@ -109,16 +113,17 @@ impl Front {
         response
     }
 
-    fn arrive(&self, request: &mut Request) {
+    fn arrive(&self, request: &mut Request, observation: &Observation) {
         if let Some(peer) = Peer::current().filter(|peer| !peer.is_authenticated())
             && auth::has_known_key(&self.0.keys, request.headers())
         {
             peer.authenticate();
         }
         request.extensions_mut().insert(Arrival {
-            at: Instant::now(),
+            at: observation.arrived_at(),
             active_calls: self.0.active_calls.clone(),
             ledger: self.0.ledger.clone(),
+            observation: Some(observation.clone()),
             deadline_observer: stalled_response::deadline_observer(),
         });
     }
@@ -148,7 +153,7 @@ mod tests {
         let config = config();
         let keys = Directory::new(&[], &[]);
         let readiness = Readiness::new(true);
-        let routes = Routes::new(&config, services(), &readiness, keys.clone()).unwrap();
+        let routes = Routes::new(&config, services(), &readiness, keys.clone(), None).unwrap();
         let cors = Cors::new(&config, keys.is_open()).unwrap();
         let front = Front::new(
             routes,
@@ -157,6 +162,7 @@ mod tests {
             keys,
             ActiveCalls::default(),
             Ledger::default(),
+            CallMetrics::default(),
         );
         let size = size_of_val(&front.answer(Request::default()));
         assert!(size <= FUTURE_BYTES_MAX, "{size}");

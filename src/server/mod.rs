@@ -1,7 +1,7 @@
 //! The server: one listener for gRPC, gRPC-Web and REST, one list of layers, and a graceful
 //! shutdown.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -11,6 +11,7 @@ use crate::{
     keys::{Directory, Manager},
     ledger::{Ledger, Queries},
     service::{ActiveCalls, Services},
+    telemetry::metrics::CallMetrics,
     upstream::Client,
     workers::Workers,
 };
@@ -26,6 +27,7 @@ mod front;
 mod host;
 mod http1_framing;
 mod keyless;
+mod metrics;
 mod peer;
 mod plane;
 mod readiness;
@@ -37,6 +39,7 @@ mod unauthenticated_connections;
 use connections::Connections;
 use cors::Cors;
 use front::Front;
+use metrics::ConnectionCounts;
 use plane::Plane;
 use readiness::Readiness;
 use routes::Routes;
@@ -121,13 +124,33 @@ pub async fn serve(
         Some(it) => (Some((it.manager, it.queries)), it.listener),
         None => (None, None),
     };
+    let metrics = CallMetrics::new(config.metrics_key_label);
+    let (connection_counts, admin_connection_counts) = (
+        ConnectionCounts::new("main"),
+        ConnectionCounts::new("admin"),
+    );
+    let queries = administration.as_ref().map(|(_, queries)| queries.clone());
     let services = Services::new(upstream, config, keys.clone(), administration);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
     // Ends when it is dropped.
     let mut tasks = JoinSet::new();
     tasks.spawn(wake_cut_calls(keys.cuts(), active_calls.clone()));
-    let routes = Routes::new(config, services, &readiness, keys.clone())?;
+    let mut connections = vec![Arc::clone(&connection_counts)];
+    connections.extend(
+        admin_listener
+            .is_some()
+            .then(|| Arc::clone(&admin_connection_counts)),
+    );
+    let sources = metrics::Sources {
+        calls: metrics.clone(),
+        gauges: services.gauges.clone(),
+        active_calls: active_calls.clone(),
+        ledger: ledger.clone(),
+        queries,
+        connections,
+    };
+    let routes = Routes::new(config, services, &readiness, keys.clone(), Some(sources))?;
     let cors = Cors::new(config, keys.is_open())?;
     let plane = match admin_listener {
         Some(_) => Plane::Callers,
@@ -140,12 +163,14 @@ pub async fn serve(
         keys.clone(),
         active_calls.clone(),
         ledger,
+        metrics,
     );
     let admin_front = front.for_plane(Plane::Administration);
     readiness.begin().await;
-    let mut connections = Connections::new(front, config, keys.is_open());
+    let mut connections = Connections::new(front, config, keys.is_open(), connection_counts);
     let mut late_connections = connections.sibling();
-    let mut admin_connections = Connections::new(admin_front, config, keys.is_open());
+    let mut admin_connections =
+        Connections::new(admin_front, config, keys.is_open(), admin_connection_counts);
     let mut late_admin_connections = admin_connections.sibling();
     tokio::select! {
         () = connections.accept_from(&listener, workers) => {}

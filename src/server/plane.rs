@@ -2,6 +2,8 @@
 
 use axum::extract::Request;
 
+use super::metrics;
+
 use crate::{
     error::{Error, ErrorCode},
     grpc::{self, GrpcServices},
@@ -15,7 +17,7 @@ pub(super) enum Plane {
     Whole,
     /// Everything but the administration.
     Callers,
-    /// The administration, probes and reflection.
+    /// The administration, the metrics, probes and reflection.
     Administration,
 }
 
@@ -23,15 +25,16 @@ impl Plane {
     /// The error for a request that belongs to the other listener.
     pub(super) fn refusal(self, request: &Request) -> Option<Error> {
         let path = request.uri().path();
-        let is_admin = || transcode::is_admin(path) || GrpcServices::is_admin(path);
+        let is_admin =
+            || path == metrics::PATH || transcode::is_admin(path) || GrpcServices::is_admin(path);
         let message = match self {
             Self::Callers if is_admin() => {
-                "The administration does not answer at this address: the gateway has one of its \
-                 own for it, FEATHERWIRE_ADMIN_LISTEN (--admin-listen)"
+                "The administration and the metrics do not answer at this address: the gateway has \
+                 one of its own for them, FEATHERWIRE_ADMIN_LISTEN (--admin-listen)"
             }
             Self::Administration if !is_admin() && !is_of_both(path) => {
-                "This address is only for the administration (/admin/v1/…, featherwire.admin.v1): \
-                 models and all else answer at FEATHERWIRE_LISTEN (--listen)"
+                "This address is only for the administration (/admin/v1/…, featherwire.admin.v1) \
+                 and for /metrics: models and all else answer at FEATHERWIRE_LISTEN (--listen)"
             }
             _ => return None,
         };

@@ -29,8 +29,7 @@ impl Readiness {
 
     /// Reports `SERVING`, unless the gateway has no upstream key.
     pub(super) async fn begin(&self) {
-        let is_ready = self.not_ready_because().is_none();
-        self.report(if is_ready {
+        self.report(if self.is_ready() {
             ServingStatus::Serving
         } else {
             ServingStatus::NotServing
@@ -60,6 +59,11 @@ impl Readiness {
         Router::new()
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(ready).with_state(self.clone()))
+    }
+
+    /// Whether `/readyz` says that calls are served.
+    pub(super) fn is_ready(&self) -> bool {
+        self.not_ready_because().is_none()
     }
 
     fn is_draining(&self) -> bool {

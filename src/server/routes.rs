@@ -1,6 +1,7 @@
 //! The routes, and the list of steps before each kind of route, in the order in which a request
 //! passes them. All requests pass [`front`](super::front) before.
 //! - `/healthz`, `/readyz`, `/docs`, `/openapi.json`, `/`: no steps, no key.
+//! - `/metrics`: [`Steps::metrics`].
 //! - REST: [`Steps::rest`].
 //! - gRPC, the services: [`Steps::grpc`]. Health and reflection, without a key:
 //!   [`Steps::grpc_without_key`].
@@ -25,6 +26,7 @@ use tower::Service;
 use super::{
     auth, count_bytes, dialect,
     keyless::{self, KeylessLimits},
+    metrics,
     plane::Plane,
     readiness::Readiness,
 };
@@ -45,6 +47,7 @@ pub(super) struct Routes {
     steps: Arc<Steps>,
     grpc: GrpcServices,
     rest: RestState,
+    metrics: Option<metrics::Sources>,
     /// The routes that get few requests.
     others: Router,
 }
@@ -55,6 +58,7 @@ impl Routes {
         services: Services,
         readiness: &Readiness,
         keys: Directory,
+        metrics: Option<metrics::Sources>,
     ) -> Result<Self> {
         let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
         let files = descriptor_set::files()?;
@@ -88,6 +92,7 @@ impl Routes {
             steps,
             grpc: GrpcServices::new(services, bytes_max),
             rest,
+            metrics,
             others,
         })
     }
@@ -107,6 +112,11 @@ impl Routes {
             return self.steps.rest(Purpose::Models, request, answer).await;
         }
         let path = request.uri().path();
+        if path == metrics::PATH
+            && let Some(sources) = &self.metrics
+        {
+            return self.steps.metrics(sources, plane, request).await;
+        }
         let purpose = match () {
             () if transcode::is_admin(path) => Some(Purpose::Admin),
             () if transcode::is_own(path) => Some(Purpose::Own),
@@ -177,6 +187,31 @@ impl Steps {
         let request = count_bytes::count(&self.inflight, request).map(Body::new);
         // Refuses unknown codings of the body, and compresses large answers.
         rest::compression::negotiate(request, next).await
+    }
+
+    /// The metrics. They need a key that manages, unless they have a listener for themselves and the
+    /// administration.
+    async fn metrics(
+        &self,
+        sources: &metrics::Sources,
+        plane: Plane,
+        request: Request,
+    ) -> Response {
+        // Nobody reads the body.
+        let mut request = request.map(drop);
+        let admitted = match plane {
+            Plane::Administration => Ok(()),
+            Plane::Whole | Plane::Callers => auth::check(&self.keys, Purpose::Admin, &mut request),
+        };
+        let answered = match admitted {
+            Ok(()) => {
+                sources
+                    .answer(&request, &self.readiness, &self.inflight)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        answered.unwrap_or_else(|error| dialect::refuse(error, request.headers()))
     }
 
     /// The steps of the gRPC services.

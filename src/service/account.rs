@@ -34,6 +34,7 @@ impl Account {
     /// # Errors
     /// The meaning of the upstream's reply.
     pub async fn plan(&self, call: Call) -> Result<Reply<Plan>> {
+        call.note_rpc("GetPlan");
         let ask = RequestOptions {
             deadline: call.deadline,
             ..RequestOptions::default()
@@ -47,6 +48,7 @@ impl Account {
     /// # Errors
     /// The meaning of the upstream's reply.
     pub async fn concurrency(&self, call: Call) -> Result<Reply<Concurrency>> {
+        call.note_rpc("GetConcurrency");
         let ask = RequestOptions {
             deadline: call.deadline,
             ..RequestOptions::default()
@@ -66,6 +68,7 @@ impl Account {
     /// The requests that use the account's units: now and at each change. All watches share one
     /// upstream connection.
     pub fn watch(&self, call: Call) -> impl Stream<Item = Result<Concurrency>> + Send + use<> {
+        call.note_rpc("WatchConcurrency");
         let units = self.units.clone();
         self.feed.watch(call).map(move |snapshot| {
             snapshot.map(|mut snapshot| {

@@ -27,7 +27,7 @@ use crate::{
     error::{Error, ErrorCode, Kind, RateState, RateUnit, Result},
     keys::{Allowance, Identity},
     ledger::{Door, Ending, Ledger, Rpc},
-    telemetry,
+    telemetry::{self, Observation},
 };
 
 /// Is told the deadline of a call. The server implements it to stop sending a response that its
@@ -47,6 +47,8 @@ pub struct Arrival {
     pub active_calls: ActiveCalls,
     /// Takes the record of the call.
     pub ledger: Ledger,
+    /// Is told how the call ended, for the log and the metrics.
+    pub observation: Option<Observation>,
     /// Is told a deadline that the request's message sets.
     pub deadline_observer: Option<Arc<dyn DeadlineObserver>>,
 }
@@ -104,6 +106,7 @@ pub struct Call {
     pub queue_position: QueuePosition,
     /// The id of the call in logs: `x-request-id`.
     pub request_id: Option<HeaderValue>,
+    pub(super) observation: Option<Observation>,
     guard: CallGuard,
     pub(super) deadline_observer: Option<Arc<dyn DeadlineObserver>>,
     has_ended: AtomicBool,
@@ -172,6 +175,7 @@ impl Call {
             body: extensions.get().cloned(),
             queue_position: QueuePosition::unwatched(),
             request_id,
+            observation: arrival.and_then(|arrival| arrival.observation.clone()),
             guard: active_calls.add(),
             deadline_observer: arrival.and_then(|arrival| arrival.deadline_observer.clone()),
             has_ended: AtomicBool::new(false),
@@ -226,6 +230,20 @@ impl Call {
         self.end(Ending::Failed, Some(error));
     }
 
+    /// Names the RPC of a call that no model answers, for the log and the metrics.
+    pub(super) fn note_rpc(&self, name: &'static str) {
+        if let Some(observation) = &self.observation {
+            observation.note_rpc(name);
+        }
+    }
+
+    /// Notes that the answer is a stream, which begins.
+    pub(super) fn note_stream(&self) {
+        if let Some(observation) = &self.observation {
+            observation.note_stream();
+        }
+    }
+
     /// Takes over what the call may use. It is settled at the end of the call.
     pub(super) fn set_allowance(&self, allowance: Allowance) {
         *self.allowance() = Some(Box::new(allowance));
@@ -275,7 +293,7 @@ impl Call {
         tracing::debug!(id = self.id(), end = ending.name(), "call ended");
         let allowance = self.allowance().take();
         let is_recorded = self.rpc.is_some() && self.ledger.is_on();
-        if allowance.is_none() && !is_recorded {
+        if allowance.is_none() && !is_recorded && self.observation.is_none() {
             return;
         }
         let duration = self.arrived_at.elapsed();
@@ -283,9 +301,7 @@ impl Call {
         if let Some(allowance) = allowance {
             allowance.settle(used.amounts());
         }
-        if is_recorded {
-            self.record(ending, error, &used, duration);
-        }
+        self.record(ending, error, &used, duration);
     }
 
     fn id(&self) -> &str {
@@ -303,6 +319,8 @@ impl Call {
             // may quote the upstream.
             Kind::Invalid
             | Kind::NotFound
+            | Kind::WrongMethod
+            | Kind::WrongMediaType
             | Kind::Unauthenticated
             | Kind::TooLarge
             | Kind::Limited
@@ -370,6 +388,7 @@ mod tests {
             at: arrived_at,
             active_calls: ActiveCalls::default(),
             ledger: Ledger::default(),
+            observation: None,
             deadline_observer: None,
         });
         tokio::time::advance(Duration::from_secs(3)).await;

@@ -44,6 +44,7 @@ impl Caller {
     /// # Errors
     /// None of its own.
     pub async fn key(&self, call: Call, _: GetOwnKeyRequest) -> Result<GetOwnKeyResponse> {
+        call.note_rpc("GetOwnKey");
         let key = async { Ok(key(&call.identity)) };
         call.run(key).await
     }
@@ -58,6 +59,7 @@ impl Caller {
         call: Call,
         request: GetOwnUsageRequest,
     ) -> Result<GetOwnUsageResponse> {
+        call.note_rpc("GetOwnUsage");
         let usage = async {
             let by_model_and_day = Grouping {
                 by_model: true,

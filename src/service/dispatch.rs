@@ -89,6 +89,11 @@ impl Dispatch {
         }
     }
 
+    /// The circuits of all models.
+    pub(super) fn circuits(&self) -> &Circuits {
+        &self.circuits
+    }
+
     /// Validates a request by `check` and encodes it. `stream` is the value of the member `stream`;
     /// `None` for a request without that member.
     ///
@@ -217,12 +222,15 @@ impl Dispatch {
             loop {
                 let mut candidate = route.next().await?;
                 let body = request.prepared.body_for(&candidate.model).await?;
+                let sent_before = call.stats.sent.number();
                 let result = self
                     .ask::<X>(call, &mut candidate, R::PATH, body, options)
                     .await;
+                call.stats.add_sent(call.stats.sent.number() - sent_before);
                 if let Some(reply) = route.take_result(candidate, result).await? {
                     return Ok(reply);
                 }
+                call.stats.add_fallback();
             }
         };
         let reply: Result<_> = asking.await;
@@ -305,6 +313,7 @@ impl Dispatch {
         let began = Instant::now();
         let waited = permit.waited();
         let permit = if self.units.is_refusal(&error) {
+            call.stats.add_refusal();
             candidate.pause();
             *attempts = None;
             permit

@@ -51,6 +51,7 @@ impl InflightBytes {
         Arc::new(ByteShare {
             counter: Arc::clone(&self.0),
             bytes: AtomicUsize::new(0),
+            arrived: AtomicUsize::new(0),
         })
     }
 
@@ -98,6 +99,8 @@ impl Counter {
 pub struct ByteShare {
     counter: Arc<Counter>,
     bytes: AtomicUsize,
+    /// All bytes that were added.
+    arrived: AtomicUsize,
 }
 
 impl ByteShare {
@@ -121,7 +124,13 @@ impl ByteShare {
     pub fn add(&self, more: usize) -> Result<()> {
         self.counter.take(self.bytes(), more)?;
         self.bytes.fetch_add(more, Ordering::Relaxed);
+        self.arrived.fetch_add(more, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// How many bytes have arrived since the beginning.
+    pub fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::Relaxed)
     }
 
     /// Subtracts `bytes`.

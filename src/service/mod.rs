@@ -16,6 +16,7 @@
 //! - `admin`: the administration of keys and the reports of usage; `caller`: the same for the
 //!   caller's own key.
 //! - [`feed`] and `unit_monitor`: what the upstream tells about the account's units.
+//! - `gauges`: what the metrics are told when they are asked for.
 
 mod account;
 pub mod active_calls;
@@ -34,6 +35,7 @@ pub mod drain;
 mod embeddings;
 mod exchange;
 pub mod feed;
+mod gauges;
 pub mod headers;
 mod inferred_types;
 pub mod inflight_bytes;
@@ -70,6 +72,7 @@ pub use completions::Completions;
 pub use dispatch::Dispatch;
 pub use drain::{Drain, DrainStarted};
 pub use embeddings::Embeddings;
+pub use gauges::Gauges;
 pub use models::Models;
 pub use reply::Reply;
 pub use stream::{AnswerChunk, ResponseStream};
@@ -104,6 +107,8 @@ pub struct Services {
     pub admin_usage: AdminUsage,
     /// The caller's own key.
     pub caller: Caller,
+    /// What the metrics are told.
+    pub gauges: Gauges,
 }
 
 impl Services {
@@ -132,7 +137,13 @@ impl Services {
             units.clone(),
             &config.models,
         );
+        let gauges = Gauges {
+            units: units.clone(),
+            circuits: dispatch.circuits().clone(),
+            catalogue: catalogue.clone(),
+        };
         Self {
+            gauges,
             chat: Chat::new(dispatch.clone(), config.unary_via_stream),
             completions: Completions::new(dispatch.clone()),
             embeddings: Embeddings::new(dispatch),

@@ -50,6 +50,7 @@ impl Models {
     /// # Errors
     /// The meaning of the upstream's reply to the first fetch.
     pub async fn whole(&self, call: Call, accepts_gzip: bool) -> Result<WholeCatalogue> {
+        call.note_rpc("ListModels");
         let whole = async {
             let copy = self.catalogue.get(options(&call)).await?;
             let is_limited = call.identity.is_limited_to_models();
@@ -81,6 +82,7 @@ impl Models {
         call: Call,
         query: &[(String, String)],
     ) -> Result<Reply<ListModelsResponse>> {
+        call.note_rpc("ListModels");
         let query: Vec<_> = query
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -143,6 +145,7 @@ impl Models {
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a page token of another list; otherwise
     /// the meaning of the upstream's reply.
     pub async fn list(&self, call: Call, request: ListModelsRequest) -> Result<ListModelsResponse> {
+        call.note_rpc("ListModels");
         let filter = request.filter.unwrap_or_default();
         let listing = async {
             let size = match usize::try_from(request.page_size) {
@@ -174,6 +177,7 @@ impl Models {
     /// [`Kind::Forbidden`](crate::error::Kind::Forbidden) for a model that the key may not use;
     /// otherwise the meaning of the upstream's reply.
     pub async fn get(&self, call: Call, request: GetModelRequest) -> Result<Reply<Model>> {
+        call.note_rpc("GetModel");
         let reply = async {
             validate::model(&request.model)?;
             let real = self.catalogue.names().resolve(&request.model);
@@ -213,6 +217,7 @@ impl Models {
         call: Call,
         request: Box<TokenizeRequest>,
     ) -> Result<Reply<TokenizeResponse>> {
+        call.note_rpc("Tokenize");
         let names = self.catalogue.names().clone();
         let reply = async {
             let identity = call.identity.clone();

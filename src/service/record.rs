@@ -1,4 +1,4 @@
-//! What the ledger gets of a call, at its end.
+//! What the ledger, the log and the metrics get of a call, at its end.
 
 use std::{
     sync::{Arc, MutexGuard, PoisonError},
@@ -9,9 +9,10 @@ use http::HeaderValue;
 
 use super::{call::Call, dispatch::resolved, validate};
 use crate::{
-    error::{Error, ErrorCode, Result},
+    error::{Error, ErrorCode, Refusal, Result},
     keys::Amounts,
-    ledger::{Ending, Record, Tokens, fixed_id},
+    ledger::{Ending, Record, Rpc, Tokens, fixed_id},
+    telemetry::{CallEnd, End, ModelEnd, TokenCounts},
     upstream::{Catalogue, catalogue::Snapshot},
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Subject {
     asked: Option<Arc<str>>,
     /// The model that answers; before that, the one that is asked.
     model: Option<Arc<str>>,
+    /// The model that is asked for, by its name upstream.
+    resolved: Option<Arc<str>>,
     /// Tells whether there is a model that has not answered. A name that no model has would have
     /// sums of its own.
     catalogue: Option<Arc<Snapshot>>,
@@ -68,6 +71,7 @@ impl Call {
         let mut subject = self.subject();
         subject.asked = Some(Arc::clone(&asked));
         subject.model = Some(Arc::clone(&model));
+        subject.resolved = Some(Arc::clone(&model));
         subject.catalogue = catalogue.current();
         Some((asked, model))
     }
@@ -116,7 +120,8 @@ impl Call {
         }
     }
 
-    /// Gives the ledger the record of the call, if models answer such calls.
+    /// Gives the ledger the record of the call, if models answer such calls, and tells the log and
+    /// the metrics.
     pub(super) fn record(
         &self,
         ending: Ending,
@@ -124,16 +129,44 @@ impl Call {
         used: &Used,
         duration: Duration,
     ) {
-        let Some(rpc) = self.rpc else { return };
+        let subject = std::mem::take(&mut *self.subject());
+        let is_in_catalogue = |model: &str| {
+            let catalogue = subject.catalogue.as_ref();
+            catalogue.is_some_and(|catalogue| catalogue.has(model))
+        };
+        let has_answer = self.stats.has_answer();
+        let model = subject
+            .model
+            .filter(|model| has_answer || is_in_catalogue(model))
+            .unwrap_or_default();
+        let of_error = || error.and_then(Error::upstream_request_id).map(limited);
+        let upstream_request_id = subject.upstream_request_id.or_else(of_error);
+        if let Some(observation) = &self.observation {
+            let asked = match subject.resolved {
+                Some(asked) if asked == model => Arc::clone(&model),
+                Some(asked) if is_in_catalogue(&asked) => asked,
+                _ => Arc::default(),
+            };
+            let of_model = || self.model_end(asked, &model, used, upstream_request_id.clone());
+            observation.note_end(CallEnd {
+                end: match ending {
+                    Ending::Finished => End::Finished,
+                    Ending::Failed => End::Failed,
+                    Ending::Cancelled => End::Cancelled,
+                },
+                error: error.map(Refusal::from),
+                duration,
+                key: self.identity.shared_name(),
+                rpc: self.rpc.map(Rpc::name),
+                // A call without the name of a model has nothing of one.
+                model: subject.asked.as_ref().map(|_| of_model()),
+            });
+        }
+        let Some(rpc) = self.rpc.filter(|_| self.ledger.is_on()) else {
+            return;
+        };
         let (ended_at, id) = self.ledger.stamp();
         let stats = &self.stats;
-        let subject = std::mem::take(&mut *self.subject());
-        let is_known = stats.has_answer()
-            || subject.catalogue.is_some_and(|catalogue| {
-                catalogue.has(subject.model.as_deref().unwrap_or_default())
-            });
-        let model = subject.model.filter(|_| is_known);
-        let of_error = || error.and_then(Error::upstream_request_id).map(limited);
         self.ledger.send(Record {
             ended_at,
             id,
@@ -145,7 +178,7 @@ impl Call {
             door: self.door,
             rpc,
             model_asked: subject.asked.unwrap_or_default(),
-            model: model.unwrap_or_default(),
+            model,
             ending,
             error_code: error.map(|error| limited(error.code())),
             tokens: used.tokens,
@@ -160,8 +193,38 @@ impl Call {
                 .as_ref()
                 .and_then(|id| id.to_str().ok())
                 .map(limited),
-            upstream_request_id: subject.upstream_request_id.or_else(of_error),
+            upstream_request_id,
         });
+    }
+
+    fn model_end(
+        &self,
+        asked: Arc<str>,
+        model: &Arc<str>,
+        used: &Used,
+        upstream_request_id: Option<Box<str>>,
+    ) -> ModelEnd {
+        let stats = &self.stats;
+        ModelEnd {
+            asked,
+            model: Arc::clone(model),
+            tokens: TokenCounts {
+                prompt: used.tokens.prompt,
+                completion: used.tokens.completion,
+                reasoning: used.tokens.reasoning,
+                cached: used.tokens.cached,
+            },
+            units: used.units,
+            unit_ms: used.unit_ms,
+            waited_ms: stats.waited_ms(),
+            first_token_ms: stats.first_token_ms(),
+            attempts: stats.sent.number(),
+            retries: stats.retries(),
+            fallbacks: stats.fallbacks(),
+            refusals: stats.refusals(),
+            request_bytes: self.body().map(|body| body.arrived() as u64),
+            upstream_request_id,
+        }
     }
 
     fn subject(&self) -> MutexGuard<'_, Subject> {

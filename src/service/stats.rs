@@ -35,6 +35,12 @@ pub(super) struct CallStats {
     cached_tokens: AtomicU32,
     /// The tokens of the prompt, as the gateway estimates them.
     prompt_estimate: AtomicU32,
+    /// How often upstream refused a request for want of units.
+    refusals: AtomicU32,
+    /// How many models failed before another one was asked.
+    fallbacks: AtomicU32,
+    /// How many requests were sent to a model that had got one before.
+    retries: AtomicU32,
 }
 
 /// No token has come, or the number is not known.
@@ -66,6 +72,9 @@ impl Default for CallStats {
             reasoning_tokens: AtomicU32::new(0),
             cached_tokens: AtomicU32::new(0),
             prompt_estimate: AtomicU32::new(0),
+            refusals: AtomicU32::new(0),
+            fallbacks: AtomicU32::new(0),
+            retries: AtomicU32::new(0),
         }
     }
 }
@@ -184,6 +193,37 @@ impl CallStats {
         self.waited_ms
             .fetch_add(wait, Ordering::Relaxed)
             .saturating_add(wait)
+    }
+
+    /// Counts a refusal of upstream for want of units.
+    pub(super) fn add_refusal(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a model that failed and that another one follows.
+    pub(super) fn add_fallback(&self) {
+        self.fallbacks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the requests to one model, which got `sent` of them: those after the first.
+    pub(super) fn add_sent(&self, sent: u32) {
+        self.retries
+            .fetch_add(sent.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// How often upstream refused a request for want of units.
+    pub(super) fn refusals(&self) -> u32 {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
+    /// How many models failed before another one was asked.
+    pub(super) fn fallbacks(&self) -> u32 {
+        self.fallbacks.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were sent to a model that had got one before.
+    pub(super) fn retries(&self) -> u32 {
+        self.retries.load(Ordering::Relaxed)
     }
 
     /// The units that the last attempt held.

@@ -44,6 +44,7 @@ impl<M: AnswerChunk> ResponseStream<M> {
         hides_usage: bool,
         report: Option<Box<CallReport>>,
     ) -> Self {
+        call.note_stream();
         Self {
             started: Some(started),
             call,

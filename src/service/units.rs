@@ -166,6 +166,11 @@ impl Units {
         !self.is_unbounded && error.unit_refusal().is_some()
     }
 
+    /// The state of the queue.
+    pub(super) fn queue_status(&self) -> QueueStatus {
+        self.permits.status()
+    }
+
     /// What the gateway knows about the units, for monitoring.
     pub fn status(&self) -> GatewayUnits {
         let refusals = i64::try_from(self.permits.refusals()).unwrap_or(i64::MAX);

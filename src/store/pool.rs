@@ -1,6 +1,15 @@
 //! The connections to the database.
 
-use std::{fmt, future::Future, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use secrecy::ExposeSecret;
 use sqlx::{
@@ -39,6 +48,8 @@ pub struct Store {
     is_in_memory: bool,
     /// The file, for SQLite.
     path: Option<Arc<Path>>,
+    /// Whether the last step with a limit has reached the database.
+    is_up: Arc<AtomicBool>,
 }
 
 /// The connections.
@@ -90,9 +101,19 @@ impl Store {
                     DatabaseLocation::File(path) => Some(path.as_path().into()),
                     _ => None,
                 },
+                is_up: Arc::new(AtomicBool::new(true)),
             }),
             Err(error) => Err(StoreError::new(&place, error)),
         }
+    }
+
+    /// Whether the last step with a limit has reached the database.
+    pub fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_answer(&self, is_up: bool) {
+        self.is_up.store(is_up, Ordering::Relaxed);
     }
 
     /// Connects once, so that a command fails at once where [`open`](Self::open) tries again for

@@ -18,8 +18,27 @@ impl Store {
             return step.await;
         }
         let step = tokio::time::timeout(limit, step).await;
-        step.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        let result = step.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        match &result {
+            Ok(_) => self.note_answer(true),
+            Err(error) if is_of_connection(error) => self.note_answer(false),
+            Err(_) => {}
+        }
+        result
     }
+}
+
+/// Whether an error says that the database was not reached.
+fn is_of_connection(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed
+    )
 }
 
 /// Ends the connection of a `step` that took too long, without a farewell, which its server may not

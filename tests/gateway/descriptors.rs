@@ -156,7 +156,7 @@ async fn a_lack_of_descriptors_is_reported_logged_once_and_temporary() {
     }
     let count = lines
         .iter()
-        .filter(|line| line.contains("descriptors") || line.contains("open files"))
+        .filter(|line| line.contains("out of file descriptors") || line.contains("open files"))
         .count();
     assert_eq!(count, 1, "{lines:?}");
 }

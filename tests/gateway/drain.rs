@@ -158,6 +158,7 @@ async fn a_watch_ends_with_all_calls() {
         at: tokio::time::Instant::now(),
         active_calls: running.clone(),
         ledger: Default::default(),
+        observation: None,
         deadline_observer: None,
     });
     let mut watch = feed.watch(Call::new(&http::HeaderMap::new(), &extensions).unwrap());

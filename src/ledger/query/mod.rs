@@ -71,6 +71,11 @@ impl Queries {
         Self { store, turns }
     }
 
+    /// Whether the database was reached when it was last asked.
+    pub fn database_is_up(&self) -> bool {
+        self.store.is_up()
+    }
+
     /// Ends the connections to the database.
     pub async fn close(&self) {
         self.store.close().await;

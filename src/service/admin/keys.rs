@@ -61,6 +61,7 @@ impl AdminKeys {
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a wrong setting;
     /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the database fails.
     pub async fn create(&self, call: Call, request: CreateKeyRequest) -> Result<CreateKeyResponse> {
+        call.note_rpc("CreateKey");
         let create = async |actor: Actor, manager: &Manager| {
             let was_open = manager.directory().is_open();
             let role = role(request.role)?.unwrap_or(Role::Inference);
@@ -96,6 +97,7 @@ impl AdminKeys {
     /// # Errors
     /// [`Kind::NotFound`](crate::error::Kind::NotFound), and those of the database.
     pub async fn get(&self, call: Call, request: GetKeyRequest) -> Result<admin::Key> {
+        call.note_rpc("GetKey");
         let get = async {
             let manager = self.manager()?;
             let keys = [manager.get(id(&request.id)?).await?];
@@ -112,6 +114,7 @@ impl AdminKeys {
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a wrong token or filter, and those of the
     /// database.
     pub async fn list(&self, call: Call, request: ListKeysRequest) -> Result<ListKeysResponse> {
+        call.note_rpc("ListKeys");
         let list = async {
             let size = paging::size(request.page_size)?;
             let filter = Filter::of(&request)?;
@@ -140,6 +143,7 @@ impl AdminKeys {
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a wrong setting or mask;
     /// [`Kind::NotFound`](crate::error::Kind::NotFound), and those of the database.
     pub async fn update(&self, call: Call, request: UpdateKeyRequest) -> Result<admin::Key> {
+        call.note_rpc("UpdateKey");
         let update = async |actor: Actor, manager: &Manager| {
             let id = id(&request.id)?;
             let change = Change::of(request)?;
@@ -162,6 +166,7 @@ impl AdminKeys {
     /// # Errors
     /// As [`update`](Self::update).
     pub async fn rotate(&self, call: Call, request: RotateKeyRequest) -> Result<RotateKeyResponse> {
+        call.note_rpc("RotateKey");
         let rotate = async |actor: Actor, manager: &Manager| {
             let (id, grace) = (id(&request.id)?, times::grace(request.grace)?);
             let (key, new) = manager.rotate(&actor, id, grace).await?;
@@ -180,6 +185,7 @@ impl AdminKeys {
     /// # Errors
     /// As [`update`](Self::update).
     pub async fn revoke(&self, call: Call, request: RevokeKeyRequest) -> Result<admin::Key> {
+        call.note_rpc("RevokeKey");
         let revoke = async |actor: Actor, manager: &Manager| {
             let key = manager
                 .revoke(&actor, id(&request.id)?, request.cut_calls)
@@ -194,6 +200,7 @@ impl AdminKeys {
     /// # Errors
     /// As [`update`](Self::update).
     pub async fn delete(&self, call: Call, request: DeleteKeyRequest) -> Result<DeleteKeyResponse> {
+        call.note_rpc("DeleteKey");
         let delete = async |actor: Actor, manager: &Manager| {
             manager.delete(&actor, id(&request.id)?).await?;
             Ok(DeleteKeyResponse {})
@@ -210,6 +217,7 @@ impl AdminKeys {
         call: Call,
         request: ListAuditEventsRequest,
     ) -> Result<ListAuditEventsResponse> {
+        call.note_rpc("ListAuditEvents");
         let list = async {
             let size = paging::size(request.page_size)?;
             let key = match request.key_id.as_str() {

@@ -57,6 +57,7 @@ impl AdminUsage {
         call: Call,
         request: QueryUsageRequest,
     ) -> Result<QueryUsageResponse> {
+        call.note_rpc("QueryUsage");
         let query = async {
             let by_key = Grouping {
                 by_key: true,
@@ -89,6 +90,7 @@ impl AdminUsage {
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn list(&self, call: Call, request: ListCallsRequest) -> Result<ListCallsResponse> {
+        call.note_rpc("ListCalls");
         let list = async {
             let size = paging::size(request.page_size)?;
             let text = format!(
@@ -142,6 +144,7 @@ impl AdminUsage {
         call: Call,
         request: ExportCallsRequest,
     ) -> Result<impl Stream<Item = Result<ExportCallsResponse>> + Send + use<>> {
+        call.note_rpc("ExportCalls");
         let begin = async {
             let question = Question {
                 keys: named("keys", request.key, request.keys)?,

@@ -115,14 +115,15 @@ impl Catalogue {
         }
     }
 
+    /// The current snapshot, if there is one, however old it is.
+    pub fn cached(&self) -> Option<Arc<Snapshot>> {
+        let copy = self.shared.copy.read();
+        copy.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The current snapshot, if there is one. An old one is refreshed in the background.
     pub fn current(&self) -> Option<Arc<Snapshot>> {
-        let copy = self
-            .shared
-            .copy
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()?;
+        let copy = self.cached()?;
         if copy.age() >= FRESH_MAX {
             self.shared.fetches.refresh(|| self.fetch());
         }

@@ -2,16 +2,20 @@
 
 use std::{
     cell::RefCell,
+    fmt::{Debug, Write},
     future::Future,
-    io,
     sync::{Arc, Mutex, Once},
 };
 
 use tokio::sync::Notify;
-use tracing::{Metadata, level_filters::LevelFilter};
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
 use tracing_subscriber::{
     filter::dynamic_filter_fn,
-    layer::{Layer, SubscriberExt},
+    layer::{Context, Layer, SubscriberExt},
 };
 
 use super::step::{ID, within};
@@ -42,10 +46,7 @@ impl Log {
             let is_heard = dynamic_filter_fn(move |metadata, _| {
                 ours(metadata) && LISTENER.with_borrow(Option::is_some)
             });
-            let lines = tracing_subscriber::fmt::layer()
-                .with_ansi(false)
-                .with_writer(|| Listener);
-            let lines = lines.with_filter(is_heard.with_max_level_hint(LevelFilter::DEBUG));
+            let lines = Listener.with_filter(is_heard.with_max_level_hint(LevelFilter::DEBUG));
             tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))
                 .unwrap();
         });
@@ -87,25 +88,32 @@ impl Log {
     }
 }
 
-/// Writes to the log of the current thread.
+/// Writes each event as a line to the log of the current thread.
 struct Listener;
 
-impl io::Write for Listener {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl<S: Subscriber> Layer<S> for Listener {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
         LISTENER.with_borrow(|log| {
             if let Some(Log(lines)) = log {
-                lines
-                    .text
-                    .lock()
-                    .unwrap()
-                    .push_str(&String::from_utf8_lossy(bytes));
+                let mut text = lines.text.lock().unwrap();
+                text.push_str(&line.0);
+                text.push('\n');
                 lines.grown.notify_waiters();
             }
         });
-        Ok(bytes.len())
     }
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        }
+        .unwrap();
     }
 }

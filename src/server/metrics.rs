@@ -1,0 +1,139 @@
+//! `GET /metrics`: the values of all metrics, for Prometheus.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, Method, Request, header};
+use tokio::task::spawn_blocking;
+
+use super::readiness::Readiness;
+use crate::{
+    build_info,
+    error::{Error, ErrorCode, Result},
+    ledger::{Ledger, Queries},
+    service::{ActiveCalls, Gauges, inflight_bytes::InflightBytes},
+    telemetry::{
+        self,
+        metrics::{self, CallMetrics, Samples, TextFormat, table},
+    },
+};
+
+/// The path of the metrics.
+pub(super) const PATH: &str = "/metrics";
+
+/// What is measured, and by whom.
+pub(super) struct Sources {
+    pub(super) calls: CallMetrics,
+    pub(super) gauges: Gauges,
+    pub(super) active_calls: ActiveCalls,
+    pub(super) ledger: Ledger,
+    pub(super) queries: Option<Queries>,
+    /// The connections of each listener.
+    pub(super) connections: Vec<Arc<ConnectionCounts>>,
+}
+
+/// Counts the connections of a listener.
+#[derive(Debug)]
+pub(super) struct ConnectionCounts {
+    listener: &'static str,
+    accepted: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// Counts a connection as open until it is dropped.
+pub(super) struct OpenConnection(Arc<ConnectionCounts>);
+
+impl ConnectionCounts {
+    pub(super) fn new(listener: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            listener,
+            accepted: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts a connection that was accepted.
+    pub(super) fn open(self: &Arc<Self>) -> OpenConnection {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts for graphs")]
+    fn collect(&self, samples: &mut Samples) {
+        // In this order, so that no more have ended than were accepted.
+        let ended = self.ended.load(Ordering::Acquire);
+        let accepted = self.accepted.load(Ordering::Acquire);
+        let open = accepted.saturating_sub(ended);
+        samples.add(table::CONNECTIONS_TOTAL, &[self.listener], accepted as f64);
+        samples.add(table::CONNECTIONS, &[self.listener], open as f64);
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Sources {
+    /// Answers a request for the metrics.
+    ///
+    /// # Errors
+    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod).
+    pub(super) async fn answer(
+        &self,
+        request: &Request<()>,
+        readiness: &Readiness,
+        inflight: &InflightBytes,
+    ) -> Result<Response> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let message = format!("{PATH} supports only GET");
+            return Err(Error::new(ErrorCode::MethodNotAllowed, message));
+        }
+        let accept = request.headers().get(header::ACCEPT);
+        let accept = accept.and_then(|accept| accept.to_str().ok());
+        let format = TextFormat::of_accept(accept.unwrap_or_default());
+        let mut samples = Samples::default();
+        self.collect(&mut samples, readiness, inflight);
+        let calls = self.calls.clone();
+        // Of many models, the text has megabytes.
+        let text = spawn_blocking(move || {
+            calls.collect(&mut samples);
+            metrics::add_process(&mut samples);
+            samples.encode(format)
+        });
+        let text = text.await.map_err(Error::internal)?;
+        let mut response = Response::new(Body::from(text.map_err(Error::internal)?));
+        let content_type = HeaderValue::from_static(format.content_type());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type);
+        Ok(response)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts for graphs")]
+    fn collect(&self, samples: &mut Samples, readiness: &Readiness, inflight: &InflightBytes) {
+        self.gauges.collect(samples);
+        for connections in &self.connections {
+            connections.collect(samples);
+        }
+        let active = self.active_calls.count() as f64;
+        samples.add(table::CALLS_ACTIVE, &[], active);
+        samples.add(table::INFLIGHT_BYTES, &[], inflight.used() as f64);
+        if let Some(ledger) = self.ledger.status() {
+            samples.add(table::LEDGER_QUEUE, &[], ledger.waiting as f64);
+            samples.add(table::LEDGER_SPILL, &[], ledger.spill_bytes as f64);
+            samples.add(table::LEDGER_LOST, &[], ledger.lost as f64);
+        }
+        let is_up = |queries: &Queries| f64::from(u8::from(queries.database_is_up()));
+        samples.add_known(table::DATABASE_UP, self.queries.as_ref().map(is_up));
+        samples.add(table::LOG_LOST, &[], telemetry::lost_lines() as f64);
+        let is_ready = f64::from(u8::from(readiness.is_ready()));
+        samples.add(table::READY, &[], is_ready);
+        let revision = build_info::REVISION.unwrap_or_default();
+        samples.add(table::BUILD, &[build_info::VERSION, revision], 1.0);
+    }
+}

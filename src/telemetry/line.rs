@@ -1,0 +1,259 @@
+//! One line of the log, as text or as JSON. Values come from outside too: none can end the line,
+//! begin another field or control a terminal.
+
+use std::{fmt::Write as _, time::SystemTime};
+
+use tracing::Level;
+
+/// The form of the lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `TIME LEVEL message name=value …`
+    #[default]
+    Text,
+    /// One JSON object with the members `timestamp`, `level`, `target`, `message` and the fields.
+    Json,
+}
+
+/// The longest value of a field, in bytes of its UTF-8 form. The rest is left out.
+const VALUE_BYTES_MAX: usize = 2048;
+
+/// What stands for the rest of a value.
+const CUT: char = '…';
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    pub(super) format: Format,
+    /// Whether a terminal shows it.
+    pub(super) has_colours: bool,
+}
+
+/// Writes a line to the end of a text.
+pub(super) struct Line<'a> {
+    text: &'a mut String,
+    look: Look,
+}
+
+impl<'a> Line<'a> {
+    /// Begins a line. The message is a sentence of the program, or of a library.
+    pub(super) fn begin(
+        text: &'a mut String,
+        look: Look,
+        level: Level,
+        target: &str,
+        message: &str,
+    ) -> Self {
+        let now = humantime::format_rfc3339_micros(SystemTime::now());
+        match look.format {
+            Format::Text => {
+                let (colour, end) = match look.has_colours {
+                    true => (colour_of(level), "\x1b[0m"),
+                    false => ("", ""),
+                };
+                let _ = write!(text, "{now} {colour}{level:>5}{end} ");
+                push_message(text, message);
+            }
+            Format::Json => {
+                let _ = write!(text, "{{\"timestamp\":\"{now}\",\"level\":\"{level}\"");
+                let mut line = Self { text, look };
+                line.text_field("target", target);
+                line.text_field("message", message);
+                return line;
+            }
+        }
+        Self { text, look }
+    }
+
+    /// Adds a field with a text.
+    pub(super) fn text_field(&mut self, name: &str, value: &str) {
+        self.name(name);
+        match self.look.format {
+            Format::Text if is_bare(value) => self.text.push_str(value),
+            Format::Text | Format::Json => push_quoted(self.text, value),
+        }
+    }
+
+    /// Adds a field with a number or a truth value.
+    pub(super) fn plain_field(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.name(name);
+        let _ = write!(self.text, "{value}");
+    }
+
+    /// Adds a field with a number that may be unknown. An unknown one has no field.
+    pub(super) fn known_field(&mut self, name: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.plain_field(name, value);
+        }
+    }
+
+    /// Ends the line.
+    pub(super) fn end(self) {
+        self.text.push_str(match self.look.format {
+            Format::Text => "\n",
+            Format::Json => "}\n",
+        });
+    }
+
+    fn name(&mut self, name: &str) {
+        match self.look.format {
+            Format::Text => {
+                self.text.push(' ');
+                self.text.push_str(name);
+                self.text.push('=');
+            }
+            Format::Json => {
+                self.text.push(',');
+                push_quoted(self.text, name);
+                self.text.push(':');
+            }
+        }
+    }
+}
+
+fn colour_of(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        Level::DEBUG => "\x1b[34m",
+        Level::TRACE => "\x1b[35m",
+    }
+}
+
+/// Whether a value needs no quotes in a line of text.
+fn is_bare(value: &str) -> bool {
+    !value.is_empty()
+        && value.len() <= VALUE_BYTES_MAX
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\'))
+}
+
+/// Writes a value in quotes, as JSON does, with escapes for all that is not visible.
+fn push_quoted(text: &mut String, value: &str) {
+    text.push('"');
+    for char in shown(value) {
+        match char {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            char => push_char(text, char),
+        }
+    }
+    text.push('"');
+}
+
+/// Writes a message. Its quotes stay as they are.
+fn push_message(text: &mut String, message: &str) {
+    for char in shown(message) {
+        push_char(text, char);
+    }
+}
+
+/// The characters that are shown of a text.
+fn shown(text: &str) -> impl Iterator<Item = char> {
+    let end = match text.len() {
+        length if length <= VALUE_BYTES_MAX => length,
+        _ => text.floor_char_boundary(VALUE_BYTES_MAX),
+    };
+    let (kept, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+    kept.chars().chain((!rest.is_empty()).then_some(CUT))
+}
+
+fn push_char(text: &mut String, char: char) {
+    match char {
+        '\n' => text.push_str("\\n"),
+        '\r' => text.push_str("\\r"),
+        '\t' => text.push_str("\\t"),
+        char if is_visible(char) => text.push(char),
+        char => {
+            let mut units = [0; 2];
+            for unit in char.encode_utf16(&mut units) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        }
+    }
+}
+
+/// Whether a character changes neither the line nor the order in which a terminal shows it.
+fn is_visible(char: char) -> bool {
+    match char {
+        ' '..='~' => true,
+        char if char.is_control() => false,
+        // A soft hyphen, signs for the direction of text, separators of lines, invisible
+        // characters, and tags.
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e0fff}' => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(format: Format, value: &str) -> String {
+        let mut text = String::new();
+        let look = Look {
+            format,
+            has_colours: false,
+        };
+        let mut line = Line::begin(&mut text, look, Level::INFO, "featherwire::x", "call");
+        line.text_field("model", value);
+        line.plain_field("tokens", 7);
+        line.end();
+        text
+    }
+
+    #[test]
+    fn a_value_from_outside_breaks_neither_a_line_nor_a_terminal() {
+        for value in [
+            "a\nb",
+            "a\r\nfake=1",
+            "\x1b[31mred",
+            "\u{9b}31m",
+            "x\u{202e}y",
+            "a\u{2028}b",
+            "a b=c",
+            "quote\"d",
+            "back\\slash",
+            "\u{e0041}",
+            "",
+            "\0",
+        ] {
+            let text = line(Format::Text, value);
+            let visible = |c: char| is_visible(c) || c == '\n';
+            assert!(text.chars().all(visible), "{text:?}");
+            assert_eq!(text.lines().count(), 1, "{text:?}");
+            assert!(text.ends_with("\" tokens=7\n"), "{text:?}");
+            let json = line(Format::Json, value);
+            assert!(json.chars().all(visible), "{json:?}");
+            assert_eq!(json.lines().count(), 1);
+            let object: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(object["model"], value);
+            assert_eq!(object["tokens"], 7);
+            assert_eq!(object["level"], "INFO");
+            assert_eq!(object["target"], "featherwire::x");
+        }
+    }
+
+    #[test]
+    fn a_plain_value_stands_without_quotes_and_a_long_one_is_cut() {
+        assert!(
+            line(Format::Text, "org/model-8B")
+                .ends_with(" INFO call model=org/model-8B tokens=7\n")
+        );
+        let long = "ü".repeat(VALUE_BYTES_MAX);
+        let object: serde_json::Value = serde_json::from_str(&line(Format::Json, &long)).unwrap();
+        let kept = object["model"].as_str().unwrap();
+        assert_eq!(kept.chars().count(), VALUE_BYTES_MAX / 2 + 1);
+        assert!(kept.ends_with(CUT));
+    }
+}

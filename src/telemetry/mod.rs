@@ -1,0 +1,23 @@
+//! What the operator sees: the log and the metrics. Both are views of one value for each request.
+//!
+//! In reading order:
+//!
+//! - [`Observation`]: what is seen of a request from its arrival to its end; `finished` is what is
+//!   known of it then.
+//! - `log`: the log of the process. `filter`: which lines are logged; `line`: their form; `writer`:
+//!   the thread that writes them.
+//! - [`metrics`]: what `/metrics` answers.
+
+mod filter;
+mod finished;
+mod line;
+mod log;
+pub mod metrics;
+mod observation;
+mod writer;
+
+pub use filter::Filter;
+pub use finished::{CallEnd, End, ModelEnd, TokenCounts};
+pub use line::Format;
+pub use log::{change, flush, lost_lines, start};
+pub use observation::{Observation, REQUEST_ID};

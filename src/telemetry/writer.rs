@@ -1,0 +1,249 @@
+//! Writes the lines of the log to standard error, in a thread of its own. A call waits neither for
+//! a slow disk nor for a pipe whose reader sleeps: lines that find no room are left out and counted.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The largest number of bytes that wait to be written.
+const WAITING_BYTES_MAX: usize = 1024 * 1024;
+
+/// The pause in which lines collect, so that many are one write.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// From this number of waiting bytes on, there is no pause.
+const PAUSE_BYTES_MAX: usize = 64 * 1024;
+
+/// Takes lines. Cheap to clone; all clones have one thread.
+#[derive(Clone, Debug)]
+pub(super) struct Writer(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Wakes the thread.
+    has_lines: Condvar,
+    /// Wakes those who wait in [`Writer::flush`].
+    is_written: Condvar,
+    lost: AtomicU64,
+    /// There is no thread, so `push` itself writes.
+    is_direct: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: Vec<u8>,
+    lines: u64,
+    is_writing: bool,
+    is_urgent: bool,
+}
+
+impl Writer {
+    /// Starts the thread, which writes to `out`. `loss` makes the line that tells how many lines
+    /// are missing before it.
+    pub(super) fn start(
+        out: impl Write + Send + 'static,
+        loss: impl Fn(u64) -> String + Send + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
+        let started = thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || of_thread.run(out, loss));
+        match started {
+            Ok(_) => Self(shared),
+            Err(_) => Self(Arc::new(Shared {
+                is_direct: true,
+                ..Shared::default()
+            })),
+        }
+    }
+
+    /// Adds a line.
+    pub(super) fn push(&self, line: &str) {
+        if self.0.is_direct {
+            if io::stderr().write_all(line.as_bytes()).is_err() {
+                self.0.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        let mut state = self.0.state();
+        if state.bytes.len().saturating_add(line.len()) > WAITING_BYTES_MAX {
+            drop(state);
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let was_empty = state.bytes.is_empty();
+        state.bytes.extend_from_slice(line.as_bytes());
+        state.lines += 1;
+        let is_much = state.bytes.len() > PAUSE_BYTES_MAX && !state.is_urgent;
+        state.is_urgent |= is_much;
+        drop(state);
+        if was_empty || is_much {
+            self.0.has_lines.notify_one();
+        }
+    }
+
+    /// Waits until all lines are written, for `timeout` at most.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let end = Instant::now() + timeout;
+        let mut state = self.0.state();
+        state.is_urgent = true;
+        self.0.has_lines.notify_one();
+        while state.is_writing || !state.bytes.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self
+                .0
+                .is_written
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// How many lines were lost since the start.
+    pub(super) fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, mut out: impl Write, loss: impl Fn(u64) -> String) {
+        let mut bytes = Vec::new();
+        let mut told = 0;
+        loop {
+            let lines = self.take(&mut bytes);
+            let lost = self.lost.load(Ordering::Relaxed);
+            let missing = lost - told;
+            let before = match missing {
+                0 => Ok(()),
+                missing => out.write_all(loss(missing).as_bytes()),
+            };
+            if before.is_ok() {
+                told = lost;
+            }
+            // After an error nobody knows which of the lines were written.
+            if before.and_then(|()| out.write_all(&bytes)).is_err() {
+                self.lost.fetch_add(lines, Ordering::Relaxed);
+            }
+            bytes.clear();
+            let mut state = self.state();
+            state.is_writing = false;
+            drop(state);
+            self.is_written.notify_all();
+        }
+    }
+
+    /// Waits for lines, and takes all.
+    fn take(&self, bytes: &mut Vec<u8>) -> u64 {
+        let mut state = self.state();
+        while state.bytes.is_empty() {
+            state.is_urgent = false;
+            state = self
+                .has_lines
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if !state.is_urgent {
+            state = self
+                .has_lines
+                .wait_timeout_while(state, PAUSE, |state| !state.is_urgent)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        std::mem::swap(&mut state.bytes, bytes);
+        state.is_urgent = false;
+        state.is_writing = true;
+        std::mem::take(&mut state.lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A reader who takes each write only when it is told to.
+    struct Slow {
+        written: mpsc::Sender<String>,
+        go_on: mpsc::Receiver<io::Result<()>>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.written
+                .send(String::from_utf8(bytes.to_vec()).unwrap())
+                .unwrap();
+            self.go_on.recv().unwrap().map(|()| bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn slow() -> (Writer, mpsc::Receiver<String>, mpsc::Sender<io::Result<()>>) {
+        let (written, writes) = mpsc::channel();
+        let (go_on, told) = mpsc::channel();
+        let out = Slow {
+            written,
+            go_on: told,
+        };
+        let writer = Writer::start(out, |lost| format!("{lost} lost\n"));
+        (writer, writes, go_on)
+    }
+
+    #[test]
+    fn lines_that_find_no_room_are_counted_and_the_log_says_so() {
+        let (writer, writes, go_on) = slow();
+        writer.push("first\n");
+        assert_eq!(writes.recv().unwrap(), "first\n");
+        // Nothing is read from now on.
+        let line = "x".repeat(WAITING_BYTES_MAX / 4 - 1) + "\n";
+        for _ in 0..6 {
+            writer.push(&line);
+        }
+        assert_eq!(writer.lost(), 2);
+        go_on.send(Ok(())).unwrap();
+        assert_eq!(writes.recv().unwrap(), "2 lost\n");
+        go_on.send(Ok(())).unwrap();
+        assert_eq!(writes.recv().unwrap(), line.repeat(4));
+        go_on.send(Ok(())).unwrap();
+        writer.push("last\n");
+        assert_eq!(writes.recv().unwrap(), "last\n");
+        go_on.send(Ok(())).unwrap();
+        writer.flush(Duration::from_secs(60));
+        assert_eq!(writer.lost(), 2);
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_refuses_are_counted_and_later_ones_are_written() {
+        let (writer, writes, go_on) = slow();
+        writer.push("first\n");
+        assert_eq!(writes.recv().unwrap(), "first\n");
+        go_on.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        writer.flush(Duration::from_secs(60));
+        assert_eq!(writer.lost(), 1);
+        writer.push("second\n");
+        assert_eq!(writes.recv().unwrap(), "1 lost\n");
+        go_on.send(Ok(())).unwrap();
+        assert_eq!(writes.recv().unwrap(), "second\n");
+        go_on.send(Ok(())).unwrap();
+        writer.flush(Duration::from_secs(60));
+    }
+}
