@@ -1,25 +1,30 @@
 //! The command line: one file per command.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use tracing_subscriber::filter::LevelFilter;
 
-use self::failure::Failure;
+use self::{failure::Failure, inputs::Inputs};
 use crate::{
-    build_info, config,
+    build_info,
+    config::{CONFIG_VARIABLE, Logging, Serve, heading},
     telemetry::{self, Filter},
 };
 
+mod arguments;
 mod calls;
 mod chat;
 mod check;
 mod client;
 mod columns;
+mod config;
 mod database;
+mod effective;
 mod emulator;
 mod failure;
 mod health;
+mod inputs;
 mod keys;
 mod ledger;
 mod listen;
@@ -36,7 +41,8 @@ mod usage_error;
 /// No doc comment: its last full stop would be left out.
 const ABOUT: &str = "The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on \
                      one port. Each option can also be set by the variable shown with it, in the \
-                     environment or in a file `.env` in the working directory. The exit code is 0 \
+                     environment or in a file `.env` in the working directory, or in the file of \
+                     --config. The exit code is 0 \
                      for success, 1 if the command fails, and 2 if its arguments are wrong.";
 
 #[derive(Debug, Parser)]
@@ -51,16 +57,29 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
+    /// A file with options, in TOML. The name of an option in it is its variable in small letters,
+    /// without FEATHERWIRE_
+    #[arg(
+        long,
+        env = CONFIG_VARIABLE,
+        value_name = "FILE",
+        global = true,
+        help_heading = heading::CONFIGURATION
+    )]
+    config: Option<PathBuf>,
+
     #[command(flatten)]
-    logging: config::Logging,
+    logging: Logging,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway
-    Serve(Box<config::Serve>),
+    Serve(Box<Serve>),
     /// Run an emulator of the Featherless API on this machine, with faults on demand
     Emulator(emulator::Emulator),
+    /// Check the configuration of `serve`, or show where it comes from
+    Config(config::Config),
     /// Make one real call to Featherless without a gateway, and show what works and what to fix
     Check(check::Check),
     /// Ask a running gateway whether it is ready, as a container's health check does
@@ -97,33 +116,35 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Failure> {
-    let mut definition = Cli::command();
-    let names = usage_error::names(&definition);
-    // `.env` is read before the command line is parsed, because options take their values from the
-    // environment. No other thread runs yet, which `setenv` requires.
-    let dotenv = config::Dotenv::read(&names)?;
-    for warning in dotenv
-        .warnings
-        .iter()
-        .chain(&names.warnings(|name| dotenv.place(name)))
+    let mut inputs = Inputs::new(Cli::command());
+    let sources = inputs.read()?;
+    // No other thread runs yet, which `setenv` requires.
+    sources.dotenv.export()?;
+    let dotenv = &sources.dotenv;
+    for warning in sources
+        .warnings()
+        .chain(&inputs.names.warnings(|name| dotenv.place(name)))
     {
         output::tell(format_args!("featherwire: warning: {warning}\n"));
     }
-    names.check_values().map_err(Failure::Usage)?;
-    // A second definition, because clap reads the environment when a definition is built.
-    let matches = Cli::command().try_get_matches();
-    let contradiction = matches.as_ref().ok().and_then(contradiction);
-    let Cli { command, logging } = match matches.and_then(|matches| Cli::from_arg_matches(&matches))
-    {
-        Ok(cli) => cli,
+    inputs.names.check_values().map_err(Failure::Usage)?;
+    let matches = inputs.parse(&sources)?;
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
-            definition.build();
-            return usage_error::answer(&error, &definition, &dotenv);
+            inputs.definition.build();
+            return usage_error::answer(&error, &inputs.definition, &sources);
         }
     };
-    if let Some(problem) = contradiction {
+    if let Some(problem) = contradiction(&matches) {
         return Err(Failure::Usage(problem));
     }
+    let Cli {
+        command,
+        config: _,
+        logging,
+    } = cli;
     // The short commands print their errors. A server has only its log.
     let default = if matches!(command, Command::Serve(_)) {
         Filter::of_level(LevelFilter::INFO)
@@ -141,6 +162,7 @@ fn run() -> Result<ExitCode, Failure> {
         match command {
             Command::Serve(config) => serve::run(*config).await,
             Command::Emulator(command) => command.run().await,
+            Command::Config(command) => command.run(&inputs, &sources, &matches),
             Command::Check(command) => command.run().await,
             Command::Health(command) => command.run().await,
             Command::Chat(command) => command.run().await,

@@ -1,26 +1,29 @@
 //! Errors in the command line, or in the environment variables of options.
 
 use std::{
-    env,
     error::Error as _,
-    ffi::OsString,
     num::{IntErrorKind, ParseFloatError, ParseIntError},
     process::ExitCode,
 };
 
 use clap::{
-    Arg, Command,
+    Command,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::{failure::Failure, output};
-use crate::config::{Dotenv, Names};
+use super::{
+    arguments::{all_commands, called_command, is_on_command_line, option},
+    failure::Failure,
+    output,
+};
+use crate::config::{CONFIG_VARIABLE, Names, Origin, Setting, Sources};
 
 /// The variables of all commands, and those of the command that is called.
 pub(super) fn names(command: &Command) -> Names {
     let called = called_command(command);
     let of_this_command: Vec<_> = called.map(variables).unwrap_or_default();
     let mut all = variables(command);
+    all.push(CONFIG_VARIABLE.to_owned());
     all.extend(all_commands(command).into_iter().flat_map(variables));
     all.sort_unstable();
     all.dedup();
@@ -29,6 +32,7 @@ pub(super) fn names(command: &Command) -> Names {
         of_this_command
             .into_iter()
             .chain(variables(command))
+            .chain([CONFIG_VARIABLE.to_owned()])
             .collect(),
     )
 }
@@ -37,13 +41,13 @@ pub(super) fn names(command: &Command) -> Names {
 pub(super) fn answer(
     error: &clap::Error,
     command: &Command,
-    dotenv: &Dotenv,
+    sources: &Sources,
 ) -> Result<ExitCode, Failure> {
     if !error.use_stderr() {
         output::print(error.render())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(sentence) = bad_value(error, command, dotenv) {
+    if let Some(sentence) = bad_value(error, command, sources) {
         return Err(Failure::Usage(sentence));
     }
     output::tell(error.render());
@@ -55,7 +59,11 @@ pub(super) fn answer(
 
 /// The error for an invalid value. It does not contain the value, because the value may be a secret
 /// in the wrong place.
-fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<String> {
+pub(super) fn bad_value(
+    error: &clap::Error,
+    command: &Command,
+    sources: &Sources,
+) -> Option<String> {
     if error.kind() != ErrorKind::ValueValidation {
         return None;
     }
@@ -71,27 +79,32 @@ fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<
     if arg.get_default_values().is_empty() && !reason.contains("such as") {
         reason.push_str("; expected a number such as 1");
     }
-    let Some(variable) = arg.get_env().and_then(|name| name.to_str()) else {
+    let Some(setting) = Setting::of(arg) else {
         return Some(format!("the value of {flag} is invalid: {reason}"));
     };
-    let place = if is_on_command_line(arg, flag) {
-        "on the command line".to_owned()
+    let variable = &setting.variable;
+    // The value was found before it was parsed.
+    let origin = (!is_on_command_line(arg, flag))
+        .then(|| sources.find(&setting).ok().flatten())
+        .flatten()
+        .map(|found| found.origin);
+    let place = origin
+        .as_ref()
+        .map_or_else(|| "on the command line".to_owned(), Origin::place);
+    let is_in_file = origin.is_some_and(|origin| origin.is_file());
+    let name = if is_in_file {
+        &setting.member
     } else {
-        dotenv.line_of(variable).map_or_else(
-            || "in the environment".to_owned(),
-            |line| format!("in .env line {line}"),
-        )
+        variable
     };
-    let mut sentence =
-        format!("the value of {variable} ({flag}), set {place}, is invalid: {reason}");
-    let default = arg
-        .get_default_values()
-        .first()
-        .and_then(|value| value.to_str());
-    if let Some(default) = default.filter(|_| arg.get_action().takes_values()) {
-        sentence.push_str(&format!(
-            "\n  for example: {variable}={default}, or {flag} {default}"
-        ));
+    let mut sentence = format!("the value of {name} ({flag}), set {place}, is invalid: {reason}");
+    if let Some(example) = &setting.example {
+        let by_name = if is_in_file {
+            format!("{name} = {}", setting.as_toml(example))
+        } else {
+            format!("{variable}={example}")
+        };
+        sentence.push_str(&format!("\n  for example: {by_name}, or {flag} {example}"));
     }
     Some(sentence)
 }
@@ -154,106 +167,11 @@ fn unknown_option(error: &clap::Error, command: &Command) -> String {
     }
 }
 
-/// The command that the arguments name. It is found before the arguments are parsed.
-fn called_command(command: &Command) -> Option<&Command> {
-    find_called_command(command, env::args_os().skip(1))
-}
-
-fn find_called_command(
-    command: &Command,
-    mut arguments: impl Iterator<Item = OsString>,
-) -> Option<&Command> {
-    while let Some(argument) = arguments.next() {
-        match option(command, &argument.to_string_lossy()) {
-            // The next word is its value, which may be the name of a command.
-            Some(arg) if arg.get_action().takes_values() => drop(arguments.next()),
-            Some(_) => {}
-            None if argument.to_string_lossy().starts_with('-') => {}
-            None => {
-                let called = command.find_subcommand(argument)?;
-                // `keys create` is a command of a command.
-                return find_called_command(called, arguments).or(Some(called));
-            }
-        }
-    }
-    None
-}
-
-/// All commands below `command`, and those below them.
-fn all_commands(command: &Command) -> Vec<&Command> {
-    let below = command
-        .get_subcommands()
-        .flat_map(|one| std::iter::once(one).chain(all_commands(one)));
-    below.collect()
-}
-
 fn variables(command: &Command) -> Vec<String> {
-    let names = command.get_arguments().filter_map(Arg::get_env);
-    names
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect()
-}
-
-fn option<'c>(command: &'c Command, flag: &str) -> Option<&'c Arg> {
-    let long = flag.strip_prefix("--")?;
-    command
-        .get_arguments()
-        .find(|arg| arg.get_long() == Some(long))
-}
-
-/// Whether the option is on the command line, by its long or short name.
-fn is_on_command_line(arg: &Arg, flag: &str) -> bool {
-    env::args_os()
-        .skip(1)
-        .take_while(|argument| argument != "--")
-        .any(|argument| {
-            let argument = argument.to_string_lossy();
-            let is_long = argument
-                .strip_prefix(flag)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
-            let is_short = |short: char| {
-                argument
-                    .strip_prefix('-')
-                    .is_some_and(|rest| rest.starts_with(short))
-            };
-            is_long || arg.get_short().is_some_and(is_short)
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_value_of_an_option_is_not_taken_for_a_command() {
-        let root = Command::new("x")
-            .arg(Arg::new("log").long("log").num_args(1))
-            .arg(
-                Arg::new("flag")
-                    .long("flag")
-                    .action(clap::ArgAction::SetTrue),
-            )
-            .subcommands([
-                Command::new("serve"),
-                Command::new("units"),
-                Command::new("keys").subcommand(Command::new("create")),
-            ]);
-        for (arguments, name) in [
-            ("serve --log units", Some("serve")),
-            ("--log units serve", Some("serve")),
-            ("--log=units serve", Some("serve")),
-            ("--flag units serve", Some("units")),
-            ("--later serve", Some("serve")),
-            ("keys", Some("keys")),
-            ("keys --oops create --oops", Some("create")),
-            ("keys oops", Some("keys")),
-            ("oops serve", None),
-            ("--log serve", None),
-            ("", None),
-        ] {
-            let called_command =
-                find_called_command(&root, arguments.split_whitespace().map(OsString::from));
-            assert_eq!(called_command.map(Command::get_name), name, "{arguments}");
-        }
-    }
+    let settings = command.get_arguments().filter_map(Setting::of);
+    let names = settings.flat_map(|setting| {
+        let file = setting.is_secret.then(|| setting.file_variable());
+        [Some(setting.variable), file]
+    });
+    names.flatten().collect()
 }

@@ -10,3 +10,4 @@ pub const TIMEOUTS: &str = "Time-outs";
 pub const EMULATOR: &str = "Emulator";
 pub const GATEWAY: &str = "Gateway";
 pub const LOGGING: &str = "Logging";
+pub const CONFIGURATION: &str = "Configuration";

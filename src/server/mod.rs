@@ -207,6 +207,15 @@ pub async fn serve(
     Ok(Outcome::Cut(calls))
 }
 
+/// Checks what [`serve`] builds of `config`.
+///
+/// # Errors
+/// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if the configuration cannot be
+/// served.
+pub fn check(config: &config::Serve) -> Result<()> {
+    Cors::new(config, false).map(drop)
+}
+
 /// Serves the connections of a listener, if there is one. Never completes.
 async fn accept_all(
     connections: &mut Connections,

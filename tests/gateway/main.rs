@@ -26,6 +26,7 @@ mod chat;
 mod circuits;
 mod cli;
 mod completions_and_embeddings;
+mod configuration_file;
 mod connections;
 mod contract;
 #[cfg(target_os = "linux")]
@@ -73,6 +74,7 @@ mod refusals;
 mod replayed_answers;
 mod reports;
 mod retries;
+mod secret_files;
 mod security;
 mod settings;
 mod shapes;

@@ -6,24 +6,24 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    fmt,
     fs::File,
     io::{self, Read},
 };
 
 mod reader;
 
-use super::names::Names;
-use reader::Reader;
+use super::{names::Names, sources::Environment};
+use reader::{Entry, Reader};
 
 /// The largest accepted file, in bytes.
 const BYTES_MAX: u64 = 1024 * 1024;
 
-/// The contents of `.env`, without the values.
-#[derive(Debug, Default)]
+/// The contents of `.env`.
+#[derive(Default)]
 pub struct Dotenv {
-    /// The variables that `.env` sets, with their line numbers.
-    lines: BTreeMap<String, usize>,
+    /// The variables that `.env` sets.
+    entries: BTreeMap<String, Entry>,
     /// Warnings about lines, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -32,22 +32,23 @@ impl Dotenv {
     /// The place where the variable `name` is set, such as ".env line 3: ". Empty if it is not set
     /// in `.env`.
     pub fn place(&self, name: &str) -> String {
-        self.line_of(name)
-            .map(|line| format!(".env line {line}: "))
+        self.get(name)
+            .map(|(_, line)| format!(".env line {line}: "))
             .unwrap_or_default()
     }
 
-    /// The number of the line in `.env` that sets the variable `name`.
-    pub fn line_of(&self, name: &str) -> Option<usize> {
-        self.lines.get(name).copied()
+    /// The value of the variable `name` in `.env`, and the number of its line.
+    pub(super) fn get(&self, name: &str) -> Option<(&str, usize)> {
+        let entry = self.entries.get(name)?;
+        Some((&entry.value, entry.line))
     }
 
-    /// Reads `.env` in the working directory into the environment, if the file exists. Variables
-    /// that are already set keep their value.
+    /// Reads `.env` in the working directory, if the file exists. Variables of the `environment`
+    /// keep their value.
     ///
     /// # Errors
     /// Sentences that name the invalid lines, without their values.
-    pub fn read(names: &Names) -> Result<Self, String> {
+    pub(super) fn read(names: &Names, environment: &Environment) -> Result<Self, String> {
         let bytes = match read_file() {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
@@ -58,10 +59,11 @@ impl Dotenv {
                 ".env is larger than {BYTES_MAX} bytes: is it the right file?"
             ));
         }
-        let mut reader = Reader::new(names, &|name| env::var(name).ok());
+        let lookup = |name: &str| environment.get(name).map(str::to_owned);
+        let mut reader = Reader::new(names, &lookup);
         reader.read(&bytes);
         let Reader {
-            entries,
+            mut entries,
             errors,
             warnings,
             ..
@@ -69,24 +71,33 @@ impl Dotenv {
         if !errors.is_empty() {
             return Err(errors.join("\n  "));
         }
-        let is_new = |name: &str| env::var_os(name).is_none();
-        let lines = entries
-            .iter()
-            .filter(|(name, _)| is_new(name))
-            .map(|(name, entry)| (name.clone(), entry.line));
-        let dotenv = Self {
-            lines: lines.collect(),
-            warnings,
-        };
+        entries.retain(|name, _| !environment.has(name));
+        Ok(Self { entries, warnings })
+    }
+
+    /// Sets the variables in the environment, for what is not an option: proxies, for example. Call
+    /// it while no other thread runs, which `setenv` requires.
+    ///
+    /// # Errors
+    /// A sentence: a value cannot be set.
+    pub fn export(&self) -> Result<(), String> {
         // The values are already parsed. The dotenvy crate sets them, because setting a variable is
         // unsafe code, which this crate forbids.
-        let text: String = entries
+        let text: String = self
+            .entries
             .iter()
             .map(|(name, entry)| format!("{name}=\"{}\"\n", escaped(&entry.value)))
             .collect();
         dotenvy::from_read(text.as_bytes())
-            .map_err(|_| ".env has a value that cannot be set as a variable")?;
-        Ok(dotenv)
+            .map_err(|_| ".env has a value that cannot be set as a variable".to_owned())
+    }
+}
+
+/// Shows no value.
+impl fmt::Debug for Dotenv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.entries.keys().collect();
+        f.debug_struct("Dotenv").field("names", &names).finish()
     }
 }
 

@@ -16,7 +16,7 @@ const UNCLOSED_QUOTE: Problem = (
 
 const DOUBLE_QUOTES: &str = "put the whole value in double quotes: NAME=\"value\"";
 
-#[derive(Debug)]
+/// A variable that `.env` sets.
 pub(super) struct Entry {
     pub(super) value: String,
     pub(super) line: usize,

@@ -1,0 +1,173 @@
+//! `featherwire config`: checks and shows the configuration of `featherwire serve`.
+
+use std::{fmt::Write, process::ExitCode};
+
+use clap::{ArgMatches, Args, Subcommand};
+
+use super::{
+    effective::{self, Effective, Source},
+    failure::Failure,
+    inputs::Inputs,
+    output,
+};
+use crate::{
+    build_info,
+    config::{self, DatabaseLocation, Origin, Setting, Sources},
+    server,
+    upstream::Client,
+};
+
+/// Checks and shows the configuration of `serve`.
+#[derive(Args, Debug)]
+pub struct Config {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check the options as `serve` does, without listening and without opening the database
+    Check(Box<config::Serve>),
+    /// Show the value of each option and where it comes from, as a configuration file. Secrets are
+    /// hidden
+    Print(Box<config::Serve>),
+}
+
+impl Config {
+    pub fn run(
+        self,
+        inputs: &Inputs,
+        sources: &Sources,
+        matches: &ArgMatches,
+    ) -> Result<ExitCode, Failure> {
+        let options = effective::options(inputs, sources, matches);
+        match self.action {
+            Action::Check(config) => {
+                check(&config)?;
+                output::print(summary(&options))?;
+            }
+            Action::Print(_) => output::print(text(&options))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Checks the options together, as far as that needs neither the database nor a listener.
+///
+/// # Errors
+/// A sentence that says what is wrong and how to correct it.
+pub(super) fn check(config: &config::Serve) -> Result<(), Failure> {
+    config.check()?;
+    server::check(config)?;
+    // A database in memory has no keys at the start.
+    if let DatabaseLocation::Memory = config.database()? {
+        config.check_listen(config.api_keys.is_empty())?;
+        config.check_admin_listen(false)?;
+    }
+    if !config.emulator {
+        Client::new(&config.upstream)?;
+    }
+    Ok(())
+}
+
+/// One line: that all is well, and how many options are set at which places.
+fn summary(options: &[Effective]) -> String {
+    let count = |is_counted: &dyn Fn(&Source) -> bool, singular: &str, plural: &str| {
+        let sources = options.iter().map(|option| &option.source);
+        match sources.filter(|source| is_counted(source)).count() {
+            0 => None,
+            1 => Some(format!("1 {singular}")),
+            count => Some(format!("{count} {plural}")),
+        }
+    };
+    let is_dotenv = |origin: &Origin| matches!(origin.root(), Origin::Dotenv(_));
+    let is_variable = |origin: &Origin| matches!(origin.root(), Origin::Environment(_));
+    let counts = [
+        count(
+            &|source| matches!(source, Source::Flag(_)),
+            "by a flag",
+            "by flags",
+        ),
+        count(
+            &|source| matches!(source, Source::Set(origin) if is_variable(origin)),
+            "by a variable",
+            "by variables",
+        ),
+        count(
+            &|source| matches!(source, Source::Set(origin) if is_dotenv(origin)),
+            "in .env",
+            "in .env",
+        ),
+        count(
+            &|source| matches!(source, Source::Set(origin) if origin.is_file()),
+            "in the configuration file",
+            "in the configuration file",
+        ),
+        count(
+            &|source| matches!(source, Source::Default),
+            "by default",
+            "by default",
+        ),
+    ];
+    let counts: Vec<_> = counts.into_iter().flatten().collect();
+    format!(
+        "the configuration is valid; options set: {}\n",
+        counts.join(", ")
+    )
+}
+
+/// All options as a configuration file, with the source of each in a comment.
+fn text(options: &[Effective]) -> String {
+    let mut text = format!("# Featherwire {}\n", build_info::version_and_revision());
+    for group in options.chunk_by(|one, next| one.heading == next.heading) {
+        let heading = group.first().map(|one| one.heading.as_str());
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "\n# {}", heading.unwrap_or_default());
+        for option in group {
+            text.push_str(&line(option));
+        }
+    }
+    text
+}
+
+/// The line of one option.
+fn line(option: &Effective) -> String {
+    let Effective {
+        setting,
+        values,
+        source,
+        ..
+    } = option;
+    // A path may have any character.
+    let source: String = source
+        .to_string()
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    let member = &setting.member;
+    if let Source::Set(Origin::Named(path, _)) = &option.source {
+        let path = config::quoted(&path.to_string_lossy());
+        return format!("{}_file = {path}  # {source}\n", setting.member);
+    }
+    if values.is_empty() {
+        return format!("# {member} is not set\n");
+    }
+    if values.iter().any(|value| setting.hides(value)) {
+        let what = match values.len() {
+            1 => "1 hidden value".to_owned(),
+            count => format!("{count} hidden values"),
+        };
+        return format!("# {member} has {what}  # {source}\n");
+    }
+    format!("{member} = {}  # {source}\n", value(setting, values))
+}
+
+/// The values as the configuration file has them.
+fn value(setting: &Setting, values: &[String]) -> String {
+    let values: Vec<_> = values.iter().map(|value| setting.as_toml(value)).collect();
+    if setting.is_list {
+        format!("[{}]", values.join(", "))
+    } else {
+        values.concat()
+    }
+}

@@ -1,0 +1,123 @@
+//! The configuration file: a TOML document whose members are options. The values are given to the
+//! command line's own parsers, as text. No message contains a value.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+mod reader;
+
+use super::{regular_file, setting::Settings};
+use reader::Reader;
+
+/// The largest accepted file, in bytes.
+const BYTES_MAX: u64 = 1024 * 1024;
+
+/// The contents of the configuration file.
+pub struct ConfigFile {
+    path: PathBuf,
+    members: BTreeMap<String, Member>,
+    /// Warnings, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A member of the configuration file.
+#[derive(Clone)]
+pub(super) struct Member {
+    /// The values, as they are after a flag.
+    pub(super) values: Vec<String>,
+    /// The line of its name.
+    pub(super) line: usize,
+}
+
+impl ConfigFile {
+    /// Reads the file at `path`, which may set `settings`.
+    ///
+    /// # Errors
+    /// Sentences that name the file and the invalid lines, without their values.
+    pub fn read(path: &Path, settings: &Settings) -> Result<Self, String> {
+        let bytes = regular_file::read(path, BYTES_MAX).map_err(|problem| {
+            format!(
+                "the configuration file {} (--config, or FEATHERWIRE_CONFIG) {problem}",
+                path.display()
+            )
+        })?;
+        let mut reader = Reader::new(path, settings);
+        reader.read(&bytes);
+        let Reader {
+            members,
+            errors,
+            mut warnings,
+            ..
+        } = reader;
+        if !errors.is_empty() {
+            return Err(errors.join("\n  "));
+        }
+        warnings.extend(readable_secret(path, &members, settings));
+        Ok(Self {
+            path: path.to_owned(),
+            members,
+            warnings,
+        })
+    }
+
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn member(&self, name: &str) -> Option<&Member> {
+        self.members.get(name)
+    }
+}
+
+/// Shows no value.
+impl fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.members.keys().collect();
+        f.debug_struct("ConfigFile")
+            .field("path", &self.path)
+            .field("members", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A warning if the file has a secret and other users may read it.
+#[cfg(unix)]
+fn readable_secret(
+    path: &Path,
+    members: &BTreeMap<String, Member>,
+    settings: &Settings,
+) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+
+    const GROUP_OR_OTHERS_READ: u32 = 0o044;
+
+    let is_secret = |setting: &&crate::config::Setting| {
+        let member = members.get(&setting.member);
+        let mut values = member.iter().flat_map(|member| &member.values);
+        values.any(|value| setting.hides(value))
+    };
+    let secret = settings.secrets().find(is_secret)?;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    (mode & GROUP_OR_OTHERS_READ != 0).then(|| {
+        let path = path.display();
+        format!(
+            "{path} contains a secret ({}) and other users may read it: run `chmod 600 {path}`, or \
+             name a file that has only the secret ({})",
+            secret.member,
+            secret.file_member()
+        )
+    })
+}
+
+#[cfg(not(unix))]
+fn readable_secret(
+    _path: &Path,
+    _members: &BTreeMap<String, Member>,
+    _settings: &Settings,
+) -> Option<String> {
+    None
+}

@@ -1,0 +1,148 @@
+//! The files of secrets, which a variable or the configuration file names.
+
+use std::fs;
+
+use crate::configuration_file::{folder, line, with_file, write};
+
+const SECRET: &str = "gw_live_very_s3cr3t";
+
+#[tokio::test]
+async fn a_secret_is_read_from_a_file_that_a_variable_or_the_file_names() {
+    let folder = folder("api_keys_file = 'keys'\n");
+    write(&folder.0.join("keys"), format!("{SECRET}\n b, c\r\n\n"));
+    write(&folder.0.join("key"), "fl-s3cr3t\r\n");
+    write(&folder.0.join("empty"), " \n");
+    write(&folder.0.join("large"), vec![b'a'; 64 * 1024 + 1]);
+    let named = [("FEATHERLESS_API_KEY_FILE", "key")];
+    let printed = with_file(&folder, &["config", "print"], &named).await;
+    assert_eq!(
+        line(&printed, "api_keys_file"),
+        "api_keys_file = \"keys\"  # keys, named by fw.toml line 1"
+    );
+    assert_eq!(
+        line(&printed, "featherless_api_key_file"),
+        "featherless_api_key_file = \"key\"  # key, named by FEATHERLESS_API_KEY_FILE"
+    );
+    // A weight for each of the three keys, and none too many.
+    for (weights, code) in [("1,2,3", 0), ("1,2,3,4", 1)] {
+        let arguments = ["config", "check", "--key-weights", weights];
+        assert_eq!(
+            with_file(&folder, &arguments, &named).await.code,
+            Some(code)
+        );
+    }
+    fs::write(folder.0.join(".env"), "FEATHERLESS_API_KEY_FILE=key\n").unwrap();
+    let printed = with_file(&folder, &["config", "print"], &[]).await;
+    assert!(line(&printed, "featherless_api_key_file").ends_with("# key, named by .env line 1"));
+    // The secret itself in the environment counts before the file that .env names.
+    let printed = with_file(
+        &folder,
+        &["config", "print"],
+        &[("FEATHERLESS_API_KEY", "s3cr3t")],
+    )
+    .await;
+    assert_eq!(
+        line(&printed, "featherless_api_key"),
+        "# featherless_api_key has 1 hidden value  # FEATHERLESS_API_KEY"
+    );
+    fs::remove_file(folder.0.join(".env")).unwrap();
+
+    let both = [
+        ("FEATHERLESS_API_KEY_FILE", "key"),
+        ("FEATHERLESS_API_KEY", "s3cr3t"),
+    ];
+    let empty = [
+        ("FEATHERLESS_API_KEY_FILE", "key"),
+        ("FEATHERLESS_API_KEY", ""),
+    ];
+    assert_eq!(
+        with_file(&folder, &["config", "check"], &empty).await.code,
+        Some(0)
+    );
+    for (variables, expected) in [
+        (
+            &both[..],
+            "FEATHERLESS_API_KEY (in the environment) and FEATHERLESS_API_KEY_FILE (in the \
+             environment) are both set",
+        ),
+        (
+            &[("FEATHERLESS_API_KEY_FILE", "none")],
+            "the file none, which FEATHERLESS_API_KEY_FILE names (in the environment), does not \
+             exist",
+        ),
+        (&[("FEATHERLESS_API_KEY_FILE", "empty")], "is empty"),
+        (
+            &[("FEATHERLESS_API_KEY_FILE", "large")],
+            "is larger than 65536 bytes",
+        ),
+        (&[("FEATHERLESS_API_KEY_FILE", ".")], "is a directory"),
+    ] {
+        let checked = with_file(&folder, &["config", "check"], variables).await;
+        assert!(
+            checked.code == Some(1) && checked.err.contains(expected),
+            "{}",
+            checked.err
+        );
+        // What the flag gives is not read from a file, and other commands do not read it.
+        let given = ["config", "check", "--featherless-api-key", "fl-1"];
+        assert_eq!(with_file(&folder, &given, variables).await.code, Some(0));
+        let models = with_file(&folder, &["models", "--gateway", "127.0.0.1:9"], variables).await;
+        assert!(!models.err.contains("FEATHERLESS"), "{}", models.err);
+    }
+    write(
+        &folder.0.join("fw.toml"),
+        "api_keys_file = 'keys'\napi_keys = ['s3cr3t']\n",
+    );
+    let checked = with_file(&folder, &["config", "check"], &[]).await;
+    let expected =
+        "api_keys (in fw.toml line 2) and api_keys_file (in fw.toml line 1) are both set";
+    assert!(checked.err.contains(expected), "{}", checked.err);
+
+    // A misspelt name of such a variable.
+    let misspelt = [
+        ("FEATHERWIRE_API_KEY_FILE", "keys"),
+        ("FEATHERWIRE_LISTEN_FILE", "x"),
+    ];
+    write(&folder.0.join("fw.toml"), "");
+    let checked = with_file(&folder, &["config", "check"], &misspelt).await;
+    for expected in [
+        "does not read FEATHERWIRE_API_KEY_FILE: did you mean FEATHERWIRE_API_KEYS_FILE?",
+        "FEATHERWIRE_LISTEN_FILE is not a variable of Featherwire and has no effect: did you \
+         mean FEATHERWIRE_LISTEN?",
+    ] {
+        assert!(checked.err.contains(expected), "{}", checked.err);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_secret_in_a_file_that_others_may_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder("featherless_api_key = 's3cr3t'\n");
+    let path = folder.0.join("fw.toml");
+    assert_eq!(with_file(&folder, &["config", "check"], &[]).await.err, "");
+    for mode in [0o640, 0o604] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let checked = with_file(&folder, &["config", "check"], &[]).await;
+        let expected = "warning: fw.toml contains a secret (featherless_api_key) and other \
+                        users may read it: run `chmod 600 fw.toml`";
+        assert!(
+            checked.code == Some(0) && checked.err.contains(expected),
+            "{}",
+            checked.err
+        );
+    }
+    write(&folder.0.join("key"), "fl-1\n");
+    for harmless in [
+        "featherless_api_key = ''",
+        "featherless_api_key_file = 'key'",
+        "database_url = 'sqlite:a.db'",
+    ] {
+        fs::write(&path, harmless).unwrap();
+        assert_eq!(
+            with_file(&folder, &["config", "check"], &[]).await.err,
+            "",
+            "{harmless}"
+        );
+    }
+}
