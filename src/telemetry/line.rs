@@ -1,7 +1,11 @@
 //! One line of the log, as text or as JSON. Values come from outside too: none can end the line,
 //! begin another field or control a terminal.
 
-use std::{fmt::Write as _, time::SystemTime};
+use std::{
+    cell::RefCell,
+    fmt::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use tracing::Level;
 
@@ -14,6 +18,9 @@ pub enum Format {
     /// One JSON object with the members `timestamp`, `level`, `target`, `message` and the fields.
     Json,
 }
+
+/// Room for most lines, in bytes.
+const LINE_BYTES: usize = 512;
 
 /// The longest value of a field, in bytes of its UTF-8 form. The rest is left out.
 const VALUE_BYTES_MAX: usize = 2048;
@@ -44,18 +51,21 @@ impl<'a> Line<'a> {
         target: &str,
         message: &str,
     ) -> Self {
-        let now = humantime::format_rfc3339_micros(SystemTime::now());
+        text.reserve(LINE_BYTES);
         match look.format {
             Format::Text => {
+                push_now(text);
                 let (colour, end) = match look.has_colours {
                     true => (colour_of(level), "\x1b[0m"),
                     false => ("", ""),
                 };
-                let _ = write!(text, "{now} {colour}{level:>5}{end} ");
+                text.extend([" ", colour, padded(level), end, " "]);
                 push_message(text, message);
             }
             Format::Json => {
-                let _ = write!(text, "{{\"timestamp\":\"{now}\",\"level\":\"{level}\"");
+                text.push_str("{\"timestamp\":\"");
+                push_now(text);
+                text.extend(["\",\"level\":\"", padded(level).trim_start(), "\""]);
                 let mut line = Self { text, look };
                 line.text_field("target", target);
                 line.text_field("message", message);
@@ -68,23 +78,30 @@ impl<'a> Line<'a> {
     /// Adds a field with a text.
     pub(super) fn text_field(&mut self, name: &str, value: &str) {
         self.name(name);
-        match self.look.format {
-            Format::Text if is_bare(value) => self.text.push_str(value),
-            Format::Text | Format::Json => push_quoted(self.text, value),
+        match (self.look.format, is_plain(value)) {
+            (Format::Text, true) => self.text.push_str(value),
+            (Format::Json, true) => self.text.extend(["\"", value, "\""]),
+            (_, false) => push_quoted(self.text, value),
         }
     }
 
-    /// Adds a field with a number or a truth value.
-    pub(super) fn plain_field(&mut self, name: &str, value: impl std::fmt::Display) {
+    /// Adds a field with a number.
+    pub(super) fn number_field(&mut self, name: &str, value: impl itoa::Integer) {
         self.name(name);
-        let _ = write!(self.text, "{value}");
+        self.text.push_str(itoa::Buffer::new().format(value));
     }
 
     /// Adds a field with a number that may be unknown. An unknown one has no field.
     pub(super) fn known_field(&mut self, name: &str, value: Option<u64>) {
         if let Some(value) = value {
-            self.plain_field(name, value);
+            self.number_field(name, value);
         }
+    }
+
+    /// Adds a field with a truth value.
+    pub(super) fn truth_field(&mut self, name: &str, value: bool) {
+        self.name(name);
+        self.text.push_str(if value { "true" } else { "false" });
     }
 
     /// Ends the line.
@@ -95,19 +112,50 @@ impl<'a> Line<'a> {
         });
     }
 
+    /// Names are those of fields in code, which need no escapes.
     fn name(&mut self, name: &str) {
         match self.look.format {
-            Format::Text => {
-                self.text.push(' ');
-                self.text.push_str(name);
-                self.text.push('=');
-            }
-            Format::Json => {
-                self.text.push(',');
-                push_quoted(self.text, name);
-                self.text.push(':');
-            }
+            Format::Text => self.text.extend([" ", name, "="]),
+            Format::Json => self.text.extend([",\"", name, "\":"]),
         }
+    }
+}
+
+thread_local! {
+    /// The second of the last line, and how its date and time begin.
+    static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+}
+
+/// Writes the time with microseconds. The part down to the second is the same for many lines.
+fn push_now(text: &mut String) {
+    let now = SystemTime::now();
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let is_written = SECOND.try_with(|last| {
+        let mut last = last.borrow_mut();
+        if last.0 != since.as_secs() || last.1.is_empty() {
+            let whole = UNIX_EPOCH + Duration::from_secs(since.as_secs());
+            let written = humantime::format_rfc3339_seconds(whole).to_string();
+            *last = (since.as_secs(), written.trim_end_matches('Z').to_owned());
+        }
+        text.push_str(&last.1);
+    });
+    if is_written.is_err() {
+        return;
+    }
+    // A digit for each place, after a one that keeps the zeros.
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(1_000_000 + since.subsec_micros());
+    text.extend([".", digits.strip_prefix('1').unwrap_or_default(), "Z"]);
+}
+
+/// The name of a level, with five letters.
+fn padded(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => " WARN",
+        Level::INFO => " INFO",
+        Level::DEBUG => "DEBUG",
+        Level::TRACE => "TRACE",
     }
 }
 
@@ -121,13 +169,19 @@ fn colour_of(level: Level) -> &'static str {
     }
 }
 
-/// Whether a value needs no quotes in a line of text.
-fn is_bare(value: &str) -> bool {
+/// Whether a value needs neither quotes in a line of text nor escapes: visible ASCII without quotes,
+/// backslashes and signs of equality.
+fn is_plain(value: &str) -> bool {
+    // Without a branch for each byte, several bytes are compared at once.
+    let other = |byte: u8| {
+        u8::from(byte.wrapping_sub(b'!') > b'~' - b'!')
+            | u8::from(byte == b'"')
+            | u8::from(byte == b'=')
+            | u8::from(byte == b'\\')
+    };
     !value.is_empty()
         && value.len() <= VALUE_BYTES_MAX
-        && value
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\'))
+        && value.bytes().fold(0, |others, byte| others | other(byte)) == 0
 }
 
 /// Writes a value in quotes, as JSON does, with escapes for all that is not visible.
@@ -207,7 +261,7 @@ mod tests {
         };
         let mut line = Line::begin(&mut text, look, Level::INFO, "featherwire::x", "call");
         line.text_field("model", value);
-        line.plain_field("tokens", 7);
+        line.number_field("tokens", 7);
         line.end();
         text
     }

@@ -62,7 +62,7 @@ pub fn start(filter: Filter, format: Format) {
             let mut text = String::new();
             let message = "lines of the log were lost: standard error did not take them";
             let mut line = Line::begin(&mut text, look(), Level::WARN, module_path!(), message);
-            line.plain_field("lines", lost);
+            line.number_field("lines", lost);
             line.end();
             text
         }),
@@ -173,14 +173,14 @@ impl Visit for Fields<'_, '_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.plain_field(field.name(), value);
+        self.0.truth_field(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.plain_field(field.name(), value);
+        self.0.number_field(field.name(), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.plain_field(field.name(), value);
+        self.0.number_field(field.name(), value);
     }
 }

@@ -201,18 +201,18 @@ fn write(line: &mut Line<'_>, call: &FinishedCall<'_>, http_status: Option<u16>)
     }
     known_text(line, "code", call.error.map(|error| &*error.code));
     if let Some(model) = call.model {
-        line.plain_field("waited_ms", model.waited_ms);
+        line.number_field("waited_ms", model.waited_ms);
         line.known_field("first_token_ms", model.first_token_ms);
     }
     let duration = u64::try_from(call.duration.as_millis()).unwrap_or(u64::MAX);
-    line.plain_field("duration_ms", duration);
+    line.number_field("duration_ms", duration);
     if let Some(model) = call.model {
-        line.plain_field("prompt_tokens", model.tokens.prompt);
-        line.plain_field("completion_tokens", model.tokens.completion);
-        line.plain_field("units", model.units);
-        line.plain_field("attempts", model.attempts);
+        line.number_field("prompt_tokens", model.tokens.prompt);
+        line.number_field("completion_tokens", model.tokens.completion);
+        line.number_field("units", model.units);
+        line.number_field("attempts", model.attempts);
         if model.fallbacks > 0 {
-            line.plain_field("fallbacks", model.fallbacks);
+            line.number_field("fallbacks", model.fallbacks);
         }
         known_text(line, "upstream_id", model.upstream_request_id.as_deref());
     }

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    process::{Child, Command},
+    process::Child,
 };
 
 use crate::support::{
     MODEL, poll,
-    program::{Log, featherwire, serve_with_log, started},
+    program::{Log, featherwire, serve_with_log},
     prompt,
     rest::{http, post},
 };
@@ -218,26 +218,4 @@ async fn a_reader_of_the_log_who_sleeps_stops_no_call_and_the_loss_is_told() {
     tokio::time::timeout(Duration::from_secs(60), told)
         .await
         .expect("the loss is told");
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn the_last_lines_are_written_before_the_program_ends() {
-    let command = featherwire(&["serve", "--listen", "127.0.0.1:0", "--emulator"]);
-    let (child, address, mut log) = started(command).await;
-    chat(&address, &prompt(MODEL, "hi")).await;
-    let kill = Command::new("kill")
-        .args(["-TERM", &child.id().unwrap().to_string()])
-        .status();
-    assert!(kill.await.unwrap().success());
-    let mut lines = Vec::new();
-    while let Some(line) = log.recv().await {
-        lines.push(line);
-    }
-    assert!(
-        lines.iter().any(|line| line.contains(" call ")),
-        "{lines:?}"
-    );
-    let last = lines.last().unwrap();
-    assert!(last.contains("draining"), "{lines:?}");
 }

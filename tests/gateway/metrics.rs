@@ -175,7 +175,7 @@ async fn a_call_through_each_door_is_counted_once_with_its_times_and_tokens() {
     }
     assert_eq!(scrape.sum("featherwire_ready", &[]), 1.0);
     assert_eq!(scrape.sum("featherwire_catalogue_models", &[]), 20.0);
-    assert!(scrape.sum("featherwire_connections_total", &[]) >= 1.0);
+    assert!(scrape.sum("featherwire_accepted_connections_total", &[]) >= 1.0);
 }
 
 #[tokio::test]
@@ -315,6 +315,9 @@ async fn every_sample_is_of_the_table_and_both_formats_tell_the_same() {
             let names = labels.iter().map(|(name, _)| name.as_str());
             let names: Vec<_> = names.filter(|name| *name != "le").collect();
             assert_eq!(names, metric.labels, "{name}");
+            let le = labels.iter().find(|(name, _)| name == "le");
+            let is_bound = |le: &str| le == "+Inf" || le.parse::<f64>().unwrap() < 1e9;
+            assert!(le.is_none_or(|(_, le)| is_bound(le)), "{labels:?}");
         }
     }
     let post = http().post(gateway.url("/metrics")).send().await.unwrap();

@@ -170,7 +170,7 @@ impl Counts {
         let bounds = self.scale.bounds.iter();
         bounds
             .map(|bound| *bound as f64 / self.scale.per_unit)
-            .chain([f64::MAX])
+            .chain([f64::INFINITY])
             .zip(self.buckets.iter().copied())
             .collect()
     }
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(buckets[0], (0.001, 2));
         assert_eq!(buckets[1], (0.01, 1));
         assert_eq!(buckets[14], (600.0, 1));
-        assert_eq!(buckets[15], (f64::MAX, 1));
+        assert_eq!(buckets[15], (f64::INFINITY, 1));
         assert_eq!((counts.count(), counts.sum()), (5, 1200.004));
     }
 
