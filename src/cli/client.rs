@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 
 use secrecy::ExposeSecret;
 
-use super::failure::Failure;
+use super::{client_tls, failure::Failure};
 use crate::{config::Gateway, ledger::KeysNamedError};
 
 /// The largest message that is accepted from the gateway: a page of models, or an answer with
@@ -63,12 +63,18 @@ async fn connect_with(gateway: &Gateway, options: &OptionNames) -> Result<(Chann
     let endpoint = Endpoint::from_shared(address.clone()).map_err(|_| {
         format!("{address} is not a URL: expected one such as http://127.0.0.1:8000")
     })?;
-    let channel = endpoint.tcp_nodelay(true).connect().await.map_err(|_| {
-        format!(
+    let endpoint = match address.starts_with("https://") {
+        true => endpoint.tls_config(client_tls::config(&gateway.tls)?)?,
+        false => endpoint,
+    };
+    let channel = endpoint.tcp_nodelay(true).connect().await;
+    let channel = channel.map_err(|error| match client_tls::problem(&error) {
+        Some(problem) => format!("no connection to the gateway at {address}: {problem}"),
+        None => format!(
             "no gateway at {address}: start one (`featherwire serve --emulator`), or set its \
              address ({})",
             options.gateway
-        )
+        ),
     })?;
     let key = gateway.key().map(|key| {
         let mut value = MetadataValue::try_from(format!("Bearer {}", key.expose_secret()))?;
@@ -96,9 +102,13 @@ pub fn failure(status: &Status) -> Failure {
         .and_then(|help| help.links.first())
         .map(|link| format!("\n  see {}", link.url));
     if reason.is_none() && matches!(status.code(), Code::Unknown | Code::Unavailable) {
+        if let Some(problem) = client_tls::problem(status) {
+            return Failure::failed(problem);
+        }
         return Failure::failed(
             "the connection to the gateway was lost before the answer was complete: check that the \
-             gateway is running, and try again",
+             gateway is running (and that its address begins with https:// if it has TLS), and try \
+             again",
         );
     }
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));

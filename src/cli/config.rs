@@ -13,7 +13,7 @@ use super::{
 use crate::{
     build_info,
     config::{self, DatabaseLocation, Origin, Setting, Sources},
-    server,
+    server::{self, tls::Tls},
     upstream::Client,
 };
 
@@ -59,6 +59,7 @@ impl Config {
 pub(super) fn check(config: &config::Serve) -> Result<(), Failure> {
     config.check()?;
     server::check(config)?;
+    Tls::load(&config.tls, config.admin_listen.is_some())?;
     // A database in memory has no keys at the start.
     if let DatabaseLocation::Memory = config.database()? {
         config.check_listen(config.api_keys.is_empty())?;

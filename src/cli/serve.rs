@@ -3,16 +3,19 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use secrecy::SecretString;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{failure::Failure, listen, output, shutdown_signal, supervisor};
+use super::{failure::Failure, listen, output, reload, shutdown_signal, supervisor};
 use crate::{
     build_info,
     config::{self, DatabaseLocation},
     descriptors, emulator,
     keys::{Directory, Refresh, Repository},
     ledger::{Queries, Settings, Writer},
-    server::{self, Administration, Outcome},
+    server::{
+        self, Administration, Listener, Outcome,
+        tls::{POLL_INTERVAL, Tls},
+    },
     store::Store,
     upstream::Client,
     workers::Workers,
@@ -20,6 +23,7 @@ use crate::{
 
 pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     config.check()?;
+    let tls = Tls::load(&config.tls, config.admin_listen.is_some())?;
     descriptors::raise_limit();
     let store = Store::open(&config.database()?).await?;
     store.migrate().await?;
@@ -29,9 +33,12 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     config.check_listen(keys.is_open())?;
     config.check_admin_listen(keys.has_admin())?;
     let listener = listen::bind(config.listen, "--listen", "FEATHERWIRE_LISTEN").await?;
-    let address = listener.local_addr()?;
+    let listener = Listener::new(listener, tls.callers);
     let admin_listener = match config.admin_listen {
-        Some(at) => Some(listen::bind(at, "--admin-listen", "FEATHERWIRE_ADMIN_LISTEN").await?),
+        Some(at) => {
+            let listener = listen::bind(at, "--admin-listen", "FEATHERWIRE_ADMIN_LISTEN").await?;
+            Some(Listener::new(listener, tls.administration))
+        }
         None => None,
     };
     if config.emulator {
@@ -41,23 +48,23 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     }
     let upstream = Client::new(&config.upstream)?;
     let workers = Workers::start(config.workers())?;
-    let admin = match &admin_listener {
-        Some(listener) => listener.local_addr()?,
-        None => address,
-    };
-    print_banner(&config, &keys, address, admin, upstream.has_key());
-    if let Some(listener) = &admin_listener {
-        let address = listener.local_addr()?;
-        output::tell(format_args!("  administration: http://{address}\n"));
+    let admin = url(admin_listener.as_ref().unwrap_or(&listener))?;
+    print_banner(&config, &keys, &listener, &admin, upstream.has_key())?;
+    if admin_listener.is_some() {
+        output::tell(format_args!("  administration: {admin}\n"));
     }
     // Signals are received from here on. The server polls this first when it serves callers.
     let signal = shutdown_signal::shutdown();
-    let drain_timeout = config.drain_timeout;
+    let (drain_timeout, address) = (config.drain_timeout, listener.local_addr()?);
     let shutdown = async {
         supervisor::ready(address);
         signal.await;
         supervisor::stopping(drain_timeout);
     };
+    // Ends when it is dropped.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(reload::at_signals(tls.reload.clone()));
+    tasks.spawn(tls.reload.watch(POLL_INTERVAL));
     let keys = Administration {
         manager: refresh.manager(),
         queries: Queries::new(store.queries()),
@@ -109,10 +116,11 @@ async fn start_emulator(emulator_options: &config::EmulatorOptions) -> Result<So
 fn print_banner(
     config: &config::Serve,
     keys: &Directory,
-    address: SocketAddr,
-    admin: SocketAddr,
+    listener: &Listener,
+    admin: &str,
     has_key: bool,
-) {
+) -> Result<(), Failure> {
+    let (address, scheme) = (listener.local_addr()?, listener.scheme());
     let upstream = if config.emulator {
         "the built-in emulator"
     } else {
@@ -122,7 +130,7 @@ fn print_banner(
         _ if keys.is_open() && matches!(config.database(), Ok(DatabaseLocation::Memory)) => {
             format!(
                 "every caller on this machine is accepted; `featherwire keys create --gateway \
-                 http://{admin}` requires a key. Keys are only in memory: --database-url keeps them"
+                 {admin}` requires a key. Keys are only in memory: --database-url keeps them"
             )
         }
         _ if keys.is_open() => {
@@ -146,9 +154,19 @@ fn print_banner(
         address.to_string()
     };
     output::tell(format_args!(
-        "Featherwire {} on http://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on \
+        "Featherwire {} on {scheme}://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on \
          this port; answers come from {upstream}\n  {callers}\n{missing}  documentation: \
-         http://{link_host}/docs\n",
+         {scheme}://{link_host}/docs\n",
         build_info::version_and_revision()
     ));
+    Ok(())
+}
+
+/// The URL of a listener.
+fn url(listener: &Listener) -> Result<String, Failure> {
+    Ok(format!(
+        "{}://{}",
+        listener.scheme(),
+        listener.local_addr()?
+    ))
 }

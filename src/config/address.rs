@@ -97,11 +97,6 @@ pub(super) fn gateway(text: &str) -> Result<String, String> {
         },
         EXAMPLE,
     )?;
-    if url.scheme() != "http" {
-        return Err(format!(
-            "this command connects to the gateway without TLS: use http://, as in {EXAMPLE}"
-        ));
-    }
     if url.path() != "/" {
         return Err(format!(
             "a gRPC address has no path: remove the path after the port, as in {EXAMPLE}"
@@ -232,9 +227,12 @@ mod tests {
         ] {
             assert_eq!(gateway(text).as_deref(), Ok("http://localhost:8000"));
         }
+        assert_eq!(
+            gateway("https://gateway.example/").as_deref(),
+            Ok("https://gateway.example")
+        );
         assert_eq!(gateway("[::1]:8000").as_deref(), Ok("http://[::1]:8000"));
         for (text, fix) in [
-            ("https://localhost:8000", "without TLS"),
             ("http://localhost:8000/v1", "remove the path"),
             ("grpc://localhost:8000", "scheme"),
             ("localhost:99999", "not a URL"),

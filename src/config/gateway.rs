@@ -1,5 +1,7 @@
 //! The options of the commands that are clients of a gateway.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -9,7 +11,7 @@ use super::{address, database::Database, heading};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::GATEWAY)]
 pub struct Gateway {
-    /// The gateway's address. http:// may be omitted
+    /// The gateway's address, with https:// if it has TLS. http:// may be omitted
     #[arg(
         long,
         env = "FEATHERWIRE_GATEWAY",
@@ -36,6 +38,28 @@ pub struct Gateway {
         hide = true
     )]
     api_keys: Vec<SecretString>,
+
+    /// The certificates.
+    #[command(flatten)]
+    pub tls: GatewayTls,
+}
+
+/// The certificates for a gateway with TLS.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = heading::GATEWAY)]
+pub struct GatewayTls {
+    /// The authorities of the gateway's certificate (PEM), for an address with https://. Unset:
+    /// those of this machine
+    #[arg(long, env = "FEATHERWIRE_GATEWAY_CA", value_name = "FILE")]
+    pub gateway_ca: Option<PathBuf>,
+
+    /// The certificate to show to a gateway that asks for one (PEM)
+    #[arg(long, env = "FEATHERWIRE_GATEWAY_CERT", value_name = "FILE")]
+    pub gateway_cert: Option<PathBuf>,
+
+    /// The private key of --gateway-cert (PEM, not encrypted)
+    #[arg(long, env = "FEATHERWIRE_GATEWAY_CERT_KEY", value_name = "FILE")]
+    pub gateway_cert_key: Option<PathBuf>,
 }
 
 /// Where the commands of administrators work: in the database, or at a running gateway.
@@ -45,7 +69,8 @@ pub struct AdminPlace {
     #[command(flatten)]
     pub database: Database,
 
-    /// Ask the gateway at this address instead of the database. http:// may be omitted
+    /// Ask the gateway at this address instead of the database, with https:// if it has TLS. http://
+    /// may be omitted
     #[arg(
         long,
         value_name = "URL",
@@ -64,6 +89,10 @@ pub struct AdminPlace {
         help_heading = heading::GATEWAY
     )]
     admin_key: Option<SecretString>,
+
+    /// The certificates for --gateway.
+    #[command(flatten)]
+    tls: GatewayTls,
 }
 
 impl AdminPlace {
@@ -77,6 +106,7 @@ impl AdminPlace {
                 .clone()
                 .filter(|key| !key.expose_secret().trim().is_empty()),
             api_keys: Vec::new(),
+            tls: self.tls.clone(),
         })
     }
 }

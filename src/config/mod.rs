@@ -2,8 +2,8 @@
 //! else reads the environment. The doc comments of the options are what `--help` prints.
 //!
 //! Each group of options has a file: [`serve`](Serve), [`upstream`](Upstream), [`models`](Models),
-//! [`units`](Units), [`emulator`](EmulatorOptions), [`gateway`](Gateway), [`health`](HealthPlace) and
-//! [`logging`](Logging).
+//! [`units`](Units), [`tls`](Tls), [`emulator`](EmulatorOptions), [`gateway`](Gateway),
+//! [`health`](HealthPlace) and [`logging`](Logging).
 
 mod address;
 mod database;
@@ -25,6 +25,7 @@ mod regular_file;
 mod serve;
 mod setting;
 mod sources;
+mod tls;
 mod units;
 mod upstream;
 mod values;
@@ -35,7 +36,7 @@ pub use dotenv::Dotenv;
 pub use emulator::EmulatorOptions;
 pub use fallback::Fallback;
 pub use file::ConfigFile;
-pub use gateway::{AdminPlace, Gateway};
+pub use gateway::{AdminPlace, Gateway, GatewayTls};
 pub use health::HealthPlace;
 pub use ledger::Ledger;
 pub use logging::Logging;
@@ -46,5 +47,6 @@ pub use proxy::proxy;
 pub use serve::Serve;
 pub use setting::{CONFIG_VARIABLE, Kind, Setting, Settings, quoted};
 pub use sources::{Environment, Found, Origin, Sources};
+pub use tls::{CertificateKey, CertificateName, IsLoopback, Tls, TlsFile, TlsFiles};
 pub use units::Units;
 pub use upstream::Upstream;

@@ -20,6 +20,7 @@ use super::{
     ledger::Ledger,
     memory,
     models::Models,
+    tls::{IsLoopback, Tls},
     units::Units,
     upstream::Upstream,
     values::{connections, duration, is_header_token, size, switch, workers},
@@ -187,6 +188,10 @@ pub struct Serve {
     )]
     pub drain_timeout: Duration,
 
+    /// The certificates.
+    #[command(flatten)]
+    pub tls: Tls,
+
     /// The database with the keys.
     #[command(flatten)]
     pub database: Database,
@@ -241,6 +246,8 @@ impl Serve {
             ));
         }
         self.models.check()?;
+        let admin_listen = self.admin_listen.map(|address| address.ip().is_loopback());
+        self.tls.check(admin_listen.map(IsLoopback))?;
         // The emulator replaces the upstream, so the options of the upstream are not used.
         if self.emulator {
             Ok(())

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt, iter,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -13,13 +13,16 @@ use uuid::Uuid;
 
 use super::{
     check::Purpose,
-    clock::{UnixMs, now},
-    digest::{BuildDigestHasher, Digest},
+    clock::UnixMs,
+    digest::Digest,
     identity::{Identity, Record},
     key::{Key, KeyState, Role},
     repository::Spent,
     spending_news::SpendingNews,
 };
+
+pub use by_name::NotNamed;
+use snapshot::{Snapshot, callers};
 
 /// The keys that the gateway accepts. Cheap to clone; all clones share one snapshot.
 ///
@@ -34,29 +37,10 @@ struct Shared {
     configured: Vec<(Digest, Identity)>,
     /// The keys of the database.
     stored: Mutex<Stored>,
+    /// The names by which [`Directory::find_named`] finds keys.
+    names: OnceLock<HashSet<Arc<str>>>,
     /// Is raised when running calls of a key must end.
     cuts: watch::Sender<u64>,
-}
-
-/// The secrets, and the keys that they belong to.
-type Entries = HashMap<Digest, Entry, BuildDigestHasher>;
-
-/// All keys at one moment.
-#[derive(Default)]
-struct Snapshot {
-    entries: Entries,
-    /// Who calls if no key is needed.
-    everyone: Option<Identity>,
-    /// Who manages keys if no key is needed for that.
-    administrators: Option<Identity>,
-    /// Whether several keys were valid for calls of models.
-    has_several_callers: bool,
-}
-
-struct Entry {
-    identity: Identity,
-    /// Until when the secret is valid, and why it ends then.
-    ends: Option<(UnixMs, Ended)>,
 }
 
 /// The digest of a secret, and when it ends.
@@ -100,6 +84,8 @@ struct Stored {
 
 struct StoredKey {
     identity: Identity,
+    /// Until when the key is valid, whatever its secrets are.
+    ends: Option<(UnixMs, Ended)>,
     /// The digests of its secrets, and until when each is valid.
     secrets: Vec<(Digest, Option<(UnixMs, Ended)>)>,
 }
@@ -141,8 +127,10 @@ impl Directory {
                 &HashMap::new(),
                 is_open.then(Identity::everyone),
                 is_open.then(Identity::everyone),
+                None,
             )),
             configured,
+            names: OnceLock::new(),
             stored: Mutex::new(Stored {
                 next_number: numbers.max(Identity::EVERYONE + 1),
                 ..Stored::default()
@@ -177,6 +165,15 @@ impl Directory {
             // Its running calls have it as long as they need it.
             stored.records.remove(&id);
         }
+        self.take_snapshot(&stored);
+        if has_cut {
+            self.0.cuts.send_modify(|cuts| *cuts += 1);
+        }
+    }
+
+    /// Replaces the snapshot by one of these keys. `stored` is locked, so that a later change is
+    /// not overwritten by an earlier one.
+    fn take_snapshot(&self, stored: &Stored) {
         let before = self.0.snapshot.load();
         let is_open = stored.keys.is_empty() && stored.unreadable.is_empty();
         let may_all_manage = is_open || (stored.are_in_memory && !stored.has_admin());
@@ -185,12 +182,9 @@ impl Directory {
             &stored.keys,
             before.everyone.clone().filter(|_| is_open),
             before.administrators.clone().filter(|_| may_all_manage),
+            self.0.names.get(),
         );
-        // Under the lock, so that a later change is not overwritten by an earlier one.
         self.0.snapshot.store(Arc::new(snapshot));
-        if has_cut {
-            self.0.cuts.send_modify(|cuts| *cuts += 1);
-        }
     }
 
     /// Changes whenever running calls of a key must end: [`Identity::is_cut`] says of which.
@@ -311,70 +305,6 @@ impl fmt::Debug for Directory {
     }
 }
 
-impl Snapshot {
-    fn new(
-        configured: &[(Digest, Identity)],
-        stored: &HashMap<Uuid, StoredKey>,
-        everyone: Option<Identity>,
-        administrators: Option<Identity>,
-    ) -> Self {
-        let stored = stored.values().flat_map(|key| {
-            let entry = |ends| Entry {
-                identity: key.identity.clone(),
-                ends,
-            };
-            let secrets = key.secrets.iter();
-            secrets.map(move |(digest, ends)| (*digest, entry(*ends)))
-        });
-        let configured = configured.iter().map(|(digest, identity)| {
-            let identity = identity.clone();
-            (
-                *digest,
-                Entry {
-                    identity,
-                    ends: None,
-                },
-            )
-        });
-        // A key of the variable counts before one of the database, because it comes last here.
-        let entries = stored.chain(configured).collect();
-        let mut callers = callers(&entries);
-        let first = callers.next();
-        let has_several_callers = callers.any(|number| Some(number) != first);
-        drop(callers);
-        Self {
-            entries,
-            everyone,
-            administrators,
-            has_several_callers,
-        }
-    }
-
-    fn find(&self, secret: &[u8]) -> Option<&Entry> {
-        // Without keys, nothing is hashed.
-        if self.entries.is_empty() {
-            return None;
-        }
-        self.entries.get(&Digest::of(secret))
-    }
-}
-
-/// The numbers of the keys that are valid now for calls of models, one for each secret.
-fn callers(entries: &Entries) -> impl Iterator<Item = u32> {
-    let callers = entries
-        .values()
-        .filter(|entry| entry.end().is_none() && entry.identity.role() == Role::Inference);
-    callers.map(|entry| entry.identity.number())
-}
-
-impl Entry {
-    /// Why the secret is not valid now. `None` if it is.
-    fn end(&self) -> Option<Ended> {
-        self.ends
-            .and_then(|(at, ended)| (at <= now()).then_some(ended))
-    }
-}
-
 impl Stored {
     /// Sets a key as it is now. Returns whether its running calls must end, which is new.
     fn set(&mut self, key: Key, secrets: Vec<DigestUntil>) -> bool {
@@ -402,6 +332,7 @@ impl Stored {
                 settings.expires_at,
                 record,
             ),
+            ends: end_of_key,
             secrets: secrets.into_iter().map(with_end).collect(),
         };
         self.unreadable.remove(&key.id);
@@ -439,5 +370,7 @@ impl Stored {
     }
 }
 
+mod by_name;
+mod snapshot;
 #[cfg(test)]
 mod tests;

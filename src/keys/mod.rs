@@ -49,7 +49,7 @@ pub use audit::{AuditChange, AuditEvent};
 pub use budget::{Budget, BudgetPeriod, BudgetUnit};
 pub use check::Purpose;
 pub use digest::Digest;
-pub use directory::{Changes, DigestUntil, Directory, Ended, Unreadable};
+pub use directory::{Changes, DigestUntil, Directory, Ended, NotNamed, Unreadable};
 pub use identity::Identity;
 pub use key::{Key, KeySettings, KeyState, Role, SecretInfo};
 pub use limits::{Limits, PriorityClass, WEIGHT_MAX};

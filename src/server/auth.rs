@@ -1,5 +1,6 @@
 //! Authentication by gateway keys: `Authorization: Bearer gw_…`, or only the key in this header or
-//! in a header that clients of other APIs use. HTTP headers and gRPC metadata are the same here.
+//! in a header that clients of other APIs use. HTTP headers and gRPC metadata are the same here. A
+//! caller who sends no key may have shown a certificate that stands for one.
 
 use std::time::Instant;
 
@@ -9,17 +10,20 @@ use tokio::time::Instant as TokioInstant;
 use super::{
     cors::is_local_origin,
     host::{self, is_this_machine},
+    peer::Peer,
+    tls::{ClientCertificate, IsForAdministrators},
 };
 use crate::{
     error::{Error, ErrorCode},
-    keys::{Directory, Ended, Identity, Purpose},
+    keys::{Directory, Ended, Identity, NotNamed, Purpose, Role},
     service::Arrival,
 };
 
 /// The caller, identified by the keys in `headers`. The length of a key is not secret, but the time
 /// of the check does not depend on anything else of it. One known key is enough, because some
 /// clients also send a key of their own. Of several known keys, the first one in the order of
-/// [`shown_keys`] counts.
+/// [`shown_keys`] counts. The `certificate` of the connection counts only for a request without any
+/// key.
 ///
 /// # Errors
 /// [`Kind::Unauthenticated`](crate::error::Kind::Unauthenticated) if there is no known key;
@@ -29,6 +33,7 @@ fn authenticate(
     keys: &Directory,
     headers: &HeaderMap,
     host: Option<&str>,
+    certificate: Option<&ClientCertificate>,
     purpose: Purpose,
 ) -> Result<Identity, Error> {
     let everyone = keys.everyone(purpose);
@@ -49,6 +54,11 @@ fn authenticate(
             Err(reason) => ended = Some(reason),
         }
     }
+    if let Some(key) = certificate.and_then(|certificate| certificate.key(purpose))
+        && !is_shown
+    {
+        return by_certificate(keys, headers, key);
+    }
     // Nobody has an admin key yet. A key for models does not manage anything.
     if let Some(everyone) = everyone
         && !is_shown
@@ -58,27 +68,87 @@ fn authenticate(
         return Ok(everyone);
     }
     if let Some(ended) = ended {
-        return unauthenticated(match ended {
-            Ended::Expired => "This gateway key has expired: ask the gateway's owner for another",
-            Ended::Rotated => "This gateway key was replaced: use the new secret of the same key",
-            Ended::Revoked => "This gateway key was revoked: ask the gateway's owner for another",
-            Ended::Disabled => "This gateway key is disabled: ask the gateway's owner to enable it",
-        });
+        return unauthenticated(why_ended(ended));
     }
     if is_shown {
         return unauthenticated(
             "Unknown gateway key: send one of the gateway's keys as Authorization: Bearer gw_…",
         );
     }
-    unauthenticated(
-        "No gateway key: send the header (or metadata) Authorization: Bearer gw_…; x-api-key and \
-         api-key are accepted too",
-    )
+    unauthenticated(match certificate {
+        None => {
+            "No gateway key: send the header (or metadata) Authorization: Bearer gw_…; x-api-key \
+             and api-key are accepted too"
+        }
+        Some(_) => {
+            "No gateway key, and the certificate of this connection stands for none: send the \
+             header (or metadata) Authorization: Bearer gw_…; x-api-key and api-key are accepted \
+             too"
+        }
+    })
 }
 
-/// Whether `headers` have a known key.
-pub(super) fn has_known_key(keys: &Directory, headers: &HeaderMap) -> bool {
-    shown_keys(headers).any(|key| keys.accepts(key))
+/// The key that a certificate stands for.
+fn by_certificate(
+    keys: &Directory,
+    headers: &HeaderMap,
+    key: (&str, IsForAdministrators),
+) -> Result<Identity, Error> {
+    let refuse = |message: &str| Err(Error::new(ErrorCode::InvalidApiKey, message));
+    // A browser shows the certificate of its user for every page.
+    if headers.contains_key(header::ORIGIN) {
+        return refuse(
+            "A web page needs a gateway key, also if the browser has a certificate: send the \
+             header Authorization: Bearer gw_…",
+        );
+    }
+    match named(keys, key) {
+        Ok(identity) => Ok(identity),
+        Err(NotNamed::Unknown) => refuse(
+            "The gateway has no key with the name that this certificate stands for: ask the \
+             gateway's owner",
+        ),
+        Err(NotNamed::Ambiguous) => refuse(
+            "The gateway has several keys with the name that this certificate stands for: ask the \
+             gateway's owner to rename the others",
+        ),
+        Err(NotNamed::Ended(ended)) => refuse(why_ended(ended)),
+    }
+}
+
+fn named(
+    keys: &Directory,
+    (name, IsForAdministrators(is_for_administrators)): (&str, IsForAdministrators),
+) -> Result<Identity, NotNamed> {
+    keys.find_named(name, |role| {
+        (role == Role::Inference) != is_for_administrators
+    })
+}
+
+fn why_ended(ended: Ended) -> &'static str {
+    match ended {
+        Ended::Expired => "This gateway key has expired: ask the gateway's owner for another",
+        Ended::Rotated => "This gateway key was replaced: use the new secret of the same key",
+        Ended::Revoked => "This gateway key was revoked: ask the gateway's owner for another",
+        Ended::Disabled => "This gateway key is disabled: ask the gateway's owner to enable it",
+    }
+}
+
+/// Whether a request has a known key, in its `headers` or by the certificate of its connection.
+pub(super) fn is_known(keys: &Directory, headers: &HeaderMap) -> bool {
+    let mut shown = shown_keys(headers).peekable();
+    if shown.peek().is_some() {
+        return shown.any(|key| keys.accepts(key));
+    }
+    let is_named = |purpose| {
+        let peer = Peer::current()?;
+        let key = peer.certificate()?.key(purpose)?;
+        named(keys, key).ok()
+    };
+    let purposes = [Purpose::Models, Purpose::Admin];
+    purposes
+        .into_iter()
+        .any(|purpose| is_named(purpose).is_some())
 }
 
 /// Without keys, only requests to a host name of this machine are accepted. This refuses a web page
@@ -148,10 +218,12 @@ pub(super) fn check<B>(
     purpose: Purpose,
     request: &mut Request<B>,
 ) -> Result<(), Error> {
+    let peer = Peer::current();
     let identity = authenticate(
         keys,
         request.headers(),
         host::named(request.uri(), request.headers()),
+        peer.as_ref().and_then(|peer| peer.certificate()),
         purpose,
     )?;
     identity.record_use();

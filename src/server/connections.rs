@@ -1,7 +1,7 @@
 //! Accepts connections from the listener, serves each one in its own task, and shuts them down
 //! gracefully.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -19,7 +19,8 @@ use super::{
     metrics::ConnectionCounts,
     peer::{HEAD_TIMEOUT, Peer},
     stalled_response::{StallGuard, StreamExecutor},
-    timeout_stream::TimeoutStream,
+    timeout_stream::{DisconnectWatcher, TimeoutStream},
+    tls::{Endpoint, Listener, handshake, transport::Transport},
     unauthenticated_connections::UnauthenticatedConnections,
 };
 use crate::{config, descriptors, workers::Workers};
@@ -56,6 +57,9 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
+/// The first bytes of HTTP/2.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// The wait after a failed accept. The usual reason is that file descriptors are exhausted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,6 +69,9 @@ const FLOOD_PAUSE: Duration = Duration::from_millis(1);
 /// The time for a new connection to send its first byte after the shutdown has begun, because a
 /// request may be on its way.
 const FIRST_BYTE_GRACE: Duration = Duration::from_millis(100);
+
+/// The time for a handshake to end after the shutdown has begun.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(2);
 
 /// The time for which a connection that is being closed stays open without a call. Its client was
 /// told to send no more calls, but one may be on its way. If the client does not respond, the
@@ -135,15 +142,15 @@ impl Connections {
 
     /// Accepts connections and serves them on `workers`. Never completes; drop the future to stop
     /// accepting.
-    pub(super) async fn accept_from(&mut self, listener: &TcpListener, workers: &Workers) {
+    pub(super) async fn accept_from(&mut self, listener: &Listener, workers: &Workers) {
         loop {
             tokio::select! {
                 stream = accept(
-                    listener,
+                    &listener.tcp,
                     self.settings.write_timeout,
                     &self.unauthenticated,
                 ) => {
-                    if self.serve(stream, workers) {
+                    if self.serve(stream, listener.tls.clone(), workers) {
                         sleep(FLOOD_PAUSE).await;
                     }
                 }
@@ -153,15 +160,18 @@ impl Connections {
     }
 
     /// Returns true if connections without a key come too fast.
-    fn serve(&mut self, stream: TcpStream, workers: &Workers) -> bool {
+    fn serve(&mut self, stream: TcpStream, tls: Option<Arc<Endpoint>>, workers: &Workers) -> bool {
         let peer = Peer::new(self.settings.idle_timeout, self.settings.is_open);
-        let (front, shutdown_started) = (self.front.clone(), self.shutdown.subscribe());
+        let (front, mut shutdown_started) = (self.front.clone(), self.shutdown.subscribe());
         let write_timeout = self.settings.write_timeout;
         let open = self.counts.open();
         let serving = {
             let peer = Arc::clone(&peer);
             async move |stream| {
-                serve_connection(stream, front, write_timeout, peer, shutdown_started).await;
+                let opening = self::open(stream, tls, write_timeout, &peer, &mut shutdown_started);
+                if let Some(opened) = opening.await {
+                    serve_connection(opened, front, write_timeout, peer, shutdown_started).await;
+                }
                 drop(open);
             }
         };
@@ -193,25 +203,91 @@ impl Connections {
     }
 }
 
-async fn serve_connection(
+/// A connection whose version of HTTP is known. `None` for a caller who has sent too few bytes for
+/// that.
+struct Opened {
+    stream: TimeoutStream,
+    disconnected: DisconnectWatcher,
+    version: Option<Version>,
+}
+
+/// Waits for the first bytes of the caller, after the handshake if the connection has TLS. `None`
+/// if they do not come.
+async fn open(
     stream: TcpStream,
+    tls: Option<Arc<Endpoint>>,
+    write_timeout: Duration,
+    peer: &Arc<Peer>,
+    shutdown_started: &mut watch::Receiver<bool>,
+) -> Option<Opened> {
+    let stream_of = |transport| TimeoutStream::new(transport, write_timeout, Arc::clone(peer));
+    let Some(tls) = tls else {
+        let first_bytes = peek_version(&stream);
+        let version = unless_late(first_bytes, shutdown_started, FIRST_BYTE_GRACE).await?;
+        let (stream, disconnected) = stream_of(Transport::Plain(stream));
+        return Some(Opened {
+            stream,
+            disconnected,
+            version,
+        });
+    };
+    // In a box, because it is large, and a connection without TLS needs no memory for it.
+    let handshake = Box::pin(handshake::accept(stream, &tls));
+    let secured = unless_late(handshake, shutdown_started, HANDSHAKE_GRACE).await??;
+    if let Some(certificate) = secured.certificate {
+        peer.set_certificate(certificate);
+    }
+    let agreed = secured.transport.alpn_protocol().and_then(Version::agreed);
+    let (stream, disconnected) = stream_of(secured.transport);
+    let first_bytes = stream.first_bytes(Version::of);
+    match unless_late(first_bytes, shutdown_started, FIRST_BYTE_GRACE).await {
+        Some(seen) => Some(Opened {
+            stream,
+            disconnected,
+            version: agreed.or(seen),
+        }),
+        None => {
+            disconnected.say_goodbye().await;
+            None
+        }
+    }
+}
+
+/// Waits for a caller who has begun nothing yet: until the timeout, or for the time `grace` after
+/// the shutdown has begun.
+async fn unless_late<T>(
+    begun: impl Future<Output = T>,
+    shutdown_started: &mut watch::Receiver<bool>,
+    grace: Duration,
+) -> Option<T> {
+    let shutdown_starts = async {
+        let _ = shutdown_started.wait_for(|started| *started).await;
+    };
+    let is_late = async {
+        tokio::select! {
+            () = sleep(HEAD_TIMEOUT) => {}
+            () = shutdown_starts => sleep(grace).await,
+        }
+    };
+    tokio::select! {
+        biased;
+        begun = begun => Some(begun),
+        () = is_late => None,
+    }
+}
+
+async fn serve_connection(
+    opened: Opened,
     front: Front,
     write_timeout: Duration,
     peer: Arc<Peer>,
     mut shutdown_started: watch::Receiver<bool>,
 ) {
-    let first_byte_timeout = async {
-        tokio::select! {
-            () = sleep(HEAD_TIMEOUT) => {}
-            _ = shutdown_started.changed() => sleep(FIRST_BYTE_GRACE).await,
-        }
-    };
-    let version = tokio::select! {
-        biased;
-        version = peek_version(&stream) => version,
-        () = first_byte_timeout => return,
-    };
-    let (stream, disconnected) = TimeoutStream::new(stream, write_timeout, Arc::clone(&peer));
+    let Opened {
+        stream,
+        mut disconnected,
+        version,
+    } = opened;
     let http = http(StreamExecutor {
         write_timeout,
         peer: Arc::clone(&peer),
@@ -241,20 +317,46 @@ async fn serve_connection(
             () = peer.stays_idle(CLOSING_GRACE) => Ok(()),
         }
     };
+    let mut serving = StallGuard::new(Arc::clone(&peer).scope(serving), write_timeout);
     tokio::select! {
         biased;
-        ended = StallGuard::new(Arc::clone(&peer).scope(serving), write_timeout) => {
-            if let Some(Err(error)) = ended {
-                tracing::debug!(%error, "connection ended");
-            }
-        }
-        () = disconnected => tracing::debug!("the caller disconnected"),
+        ended = &mut serving => match ended {
+            // Hyper has not closed a connection that was idle for too long.
+            Some(Ok(())) => disconnected.say_goodbye().await,
+            Some(Err(error)) => tracing::debug!(%error, "connection ended"),
+            None => {}
+        },
+        () = &mut disconnected => tracing::debug!("the caller disconnected"),
     }
 }
 
 enum Version {
     Http1,
     Http2,
+}
+
+impl Version {
+    /// The version that the first bytes begin. `None` if they are too few.
+    fn of(first: &[u8]) -> Option<Self> {
+        let first = first.get(..PREFACE.len()).unwrap_or(first);
+        if first.is_empty() {
+            return None;
+        }
+        match PREFACE.strip_prefix(first) {
+            Some([]) => Some(Self::Http2),
+            Some(_) => None,
+            None => Some(Self::Http1),
+        }
+    }
+
+    /// The version that the client has agreed on in the handshake.
+    fn agreed(alpn_protocol: &[u8]) -> Option<Self> {
+        match alpn_protocol {
+            b"h2" => Some(Self::Http2),
+            b"http/1.1" => Some(Self::Http1),
+            _ => None,
+        }
+    }
 }
 
 /// Waits for the first bytes of the caller, and tells which version of HTTP they begin. `None` if
@@ -264,15 +366,9 @@ enum Version {
 /// the first read. A second read follows, for which the buffer grows to twice its size, and stays
 /// so for as long as the connection lives.
 async fn peek_version(stream: &TcpStream) -> Option<Version> {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut first = [0; PREFACE.len()];
     let bytes = stream.peek(&mut first).await.ok()?;
-    let first = first.get(..bytes).filter(|first| !first.is_empty())?;
-    match PREFACE.strip_prefix(first) {
-        Some([]) => Some(Version::Http2),
-        Some(_) => None,
-        None => Some(Version::Http1),
-    }
+    first.get(..bytes).and_then(Version::of)
 }
 
 fn http(streams: StreamExecutor) -> auto::Builder<StreamExecutor> {

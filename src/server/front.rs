@@ -115,7 +115,7 @@ impl Front {
 
     fn arrive(&self, request: &mut Request, observation: &Observation) {
         if let Some(peer) = Peer::current().filter(|peer| !peer.is_authenticated())
-            && auth::has_known_key(&self.0.keys, request.headers())
+            && auth::is_known(&self.0.keys, request.headers())
         {
             peer.authenticate();
         }

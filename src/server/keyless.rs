@@ -68,7 +68,7 @@ impl KeylessLimits {
     /// # Errors
     /// [`Kind::Saturated`](crate::error::Kind::Saturated) if a limit is reached.
     fn acquire(&self, request: &Request) -> Result<Vec<OwnedSemaphorePermit>, Error> {
-        if auth::has_known_key(&self.keys, request.headers()) {
+        if auth::is_known(&self.keys, request.headers()) {
             return Ok(Vec::new());
         }
         let path = request.uri().path();

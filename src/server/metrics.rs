@@ -1,15 +1,18 @@
 //! `GET /metrics`: the values of all metrics, for Prometheus.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
 };
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, Method, Request, header};
 use tokio::task::spawn_blocking;
 
-use super::readiness::Readiness;
+use super::{readiness::Readiness, tls::CertificateStatus};
 use crate::{
     build_info,
     error::{Error, ErrorCode, Result},
@@ -33,6 +36,8 @@ pub(super) struct Sources {
     pub(super) queries: Option<Queries>,
     /// The connections of each listener.
     pub(super) connections: Vec<Arc<ConnectionCounts>>,
+    /// The certificates of the listeners, if they have TLS.
+    pub(super) certificates: Option<Arc<CertificateStatus>>,
 }
 
 /// Counts the connections of a listener.
@@ -129,6 +134,16 @@ impl Sources {
             samples.add(table::LEDGER_LOST, &[], ledger.lost as f64);
         }
         let is_up = |queries: &Queries| f64::from(u8::from(queries.database_is_up()));
+        if let Some(certificates) = &self.certificates {
+            for (listener, end) in certificates.ends() {
+                let end = end.duration_since(SystemTime::UNIX_EPOCH);
+                let end = end.map_or(0.0, |end| end.as_secs_f64());
+                samples.add(table::CERTIFICATE_EXPIRY, &[listener], end);
+            }
+            for (listener, failures) in certificates.reload_failures() {
+                samples.add(table::CERTIFICATE_FAILURES, &[listener], failures as f64);
+            }
+        }
         samples.add_known(table::DATABASE_UP, self.queries.as_ref().map(is_up));
         samples.add(table::LOG_LOST, &[], telemetry::lost_lines() as f64);
         let is_ready = f64::from(u8::from(readiness.is_ready()));

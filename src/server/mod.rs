@@ -1,9 +1,9 @@
 //! The server: one listener for gRPC, gRPC-Web and REST, one list of layers, and a graceful
 //! shutdown.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     config,
@@ -34,6 +34,7 @@ mod readiness;
 mod routes;
 mod stalled_response;
 mod timeout_stream;
+pub mod tls;
 mod unauthenticated_connections;
 
 use connections::Connections;
@@ -43,6 +44,7 @@ use metrics::ConnectionCounts;
 use plane::Plane;
 use readiness::Readiness;
 use routes::Routes;
+pub use tls::Listener;
 
 /// The time for callers to read the error of calls that were ended after the drain timeout.
 const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
@@ -77,7 +79,7 @@ pub struct Administration {
     /// Reads the ledger.
     pub queries: Queries,
     /// Where it answers alone. `None`: at the address of all calls.
-    pub listener: Option<TcpListener>,
+    pub listener: Option<Listener>,
 }
 
 impl From<Directory> for Keys {
@@ -107,7 +109,7 @@ impl From<Administration> for Keys {
 /// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if the configuration cannot be
 /// served. A problem with one connection ends only that connection.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     config: &config::Serve,
     keys: impl Into<Keys>,
     ledger: Ledger,
@@ -115,6 +117,7 @@ pub async fn serve(
     workers: &Workers,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
+    let listener = listener.into();
     let readiness = Readiness::new(upstream.has_key());
     let Keys {
         directory: keys,
@@ -124,6 +127,7 @@ pub async fn serve(
         Some(it) => (Some((it.manager, it.queries)), it.listener),
         None => (None, None),
     };
+    index_names(&keys, [Some(&listener), admin_listener.as_ref()]);
     let metrics = CallMetrics::new(config.metrics_key_label);
     let (connection_counts, admin_connection_counts) = (
         ConnectionCounts::new("main"),
@@ -142,6 +146,11 @@ pub async fn serve(
             .is_some()
             .then(|| Arc::clone(&admin_connection_counts)),
     );
+    // Both listeners have the same status.
+    let certificates = [Some(&listener), admin_listener.as_ref()]
+        .into_iter()
+        .flatten()
+        .find_map(Listener::certificates);
     let sources = metrics::Sources {
         calls: metrics.clone(),
         gauges: services.gauges.clone(),
@@ -149,6 +158,7 @@ pub async fn serve(
         ledger: ledger.clone(),
         queries,
         connections,
+        certificates: certificates.cloned(),
     };
     let routes = Routes::new(config, services, &readiness, keys.clone(), Some(sources))?;
     let cors = Cors::new(config, keys.is_open())?;
@@ -216,12 +226,27 @@ pub fn check(config: &config::Serve) -> Result<()> {
     Cors::new(config, false).map(drop)
 }
 
+/// Lets `keys` find those that certificates of callers stand for.
+fn index_names(keys: &Directory, listeners: [Option<&Listener>; 2]) {
+    let endpoints = listeners.into_iter().flatten();
+    let endpoints = endpoints.filter_map(|listener| listener.tls.as_ref());
+    let names: HashSet<_> = endpoints
+        .flat_map(|endpoint| endpoint.keys().names().cloned())
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    for name in keys.index_names(names) {
+        tracing::warn!(
+            %name,
+            "a certificate stands for a key that does not exist (FEATHERWIRE_TLS_CLIENT_KEYS or \
+             FEATHERWIRE_ADMIN_TLS_CLIENT_KEYS): create a key with this name"
+        );
+    }
+}
+
 /// Serves the connections of a listener, if there is one. Never completes.
-async fn accept_all(
-    connections: &mut Connections,
-    listener: Option<&TcpListener>,
-    workers: &Workers,
-) {
+async fn accept_all(connections: &mut Connections, listener: Option<&Listener>, workers: &Workers) {
     match listener {
         Some(listener) => connections.accept_from(listener, workers).await,
         None => std::future::pending().await,

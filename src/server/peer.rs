@@ -6,7 +6,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,6 +16,8 @@ use tokio::{
     sync::{Notify, Semaphore},
     time::{Instant, sleep_until},
 };
+
+use super::tls::ClientCertificate;
 
 tokio::task_local! {
     /// The peer of the connection or stream that the current task serves.
@@ -45,6 +47,8 @@ pub(super) struct Peer {
     idle_timeout: Duration,
     created: Instant,
     is_authenticated: AtomicBool,
+    /// The certificate that the caller has shown.
+    certificate: OnceLock<Box<ClientCertificate>>,
     /// Whether the HTTP/1.1 connection has a request whose body has not arrived completely.
     is_cut_short: AtomicBool,
     calls: AtomicUsize,
@@ -78,6 +82,7 @@ impl Peer {
             idle_timeout,
             created: Instant::now(),
             is_authenticated: AtomicBool::new(is_authenticated),
+            certificate: OnceLock::new(),
             is_cut_short: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             new_streams: AtomicUsize::new(0),
@@ -110,6 +115,16 @@ impl Peer {
         self.is_authenticated.store(true, Ordering::Relaxed);
         // The time at which the connection expires has changed.
         self.changed.notify_one();
+    }
+
+    /// Sets the certificate of the handshake.
+    pub(super) fn set_certificate(&self, certificate: ClientCertificate) {
+        let _ = self.certificate.set(Box::new(certificate));
+    }
+
+    /// The certificate that the caller has shown.
+    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.get().map(Box::as_ref)
     }
 
     pub(super) fn is_cut_short(&self) -> bool {

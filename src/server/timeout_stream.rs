@@ -1,4 +1,4 @@
-//! The TCP stream of a connection, with a timeout for writes and a watcher for disconnects. When a
+//! The stream of a connection, with a timeout for writes and a watcher for disconnects. When a
 //! caller stops reading or disconnects, everything that its call holds upstream must be released,
 //! above all the concurrency units, because other callers need them.
 //!
@@ -10,7 +10,7 @@
 //! see [`early_response`](super::early_response).
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
     mem::{self, MaybeUninit},
     pin::Pin,
@@ -22,13 +22,13 @@ use std::{
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
     http1_framing::Http1Framing,
     peer::{OpenCall, Peer},
+    tls::transport::Transport,
 };
 
 /// A connection whose writes fail when they make no progress for `write_timeout`.
@@ -61,7 +61,7 @@ pub(super) struct DisconnectWatcher {
 /// The socket, shared by [`TimeoutStream`] and [`DisconnectWatcher`]. One task polls both, so
 /// neither waits for the lock.
 struct Shared {
-    stream: TcpStream,
+    stream: Transport,
     /// Bytes that were read before hyper asked for them.
     read_ahead: BytesMut,
     framing: Http1Framing,
@@ -87,7 +87,7 @@ const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 impl TimeoutStream {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Transport,
         write_timeout: Duration,
         peer: Arc<Peer>,
     ) -> (Self, DisconnectWatcher) {
@@ -115,13 +115,22 @@ impl TimeoutStream {
         )
     }
 
-    fn with_timeout<T>(
+    /// Runs a write, with the timeout. A flush and a shutdown write too if the connection has TLS.
+    fn write<T>(
         &mut self,
         context: &mut Context<'_>,
-        write: Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if write.is_ready() {
+        let (write, has_progressed) = {
+            let stream = &mut lock(&self.shared).stream;
+            let write = write(Pin::new(stream), context);
+            let has_progressed = stream.take_progress(write.is_ready());
+            (write, has_progressed)
+        };
+        if has_progressed {
             self.alarm = None;
+        }
+        if write.is_ready() {
             return write;
         }
         let until = Instant::now() + self.write_timeout;
@@ -133,6 +142,13 @@ impl TimeoutStream {
             io::ErrorKind::TimedOut,
             "the caller stopped reading",
         )))
+    }
+
+    /// Waits for the first bytes of the caller, and returns what `look` finds in them. They stay for
+    /// hyper to read. There are none if the caller has closed the connection.
+    pub(super) async fn first_bytes<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+        poll_fn(|context| lock(&self.shared).poll_first_bytes(context)).await;
+        look(&lock(&self.shared).read_ahead)
     }
 
     /// Reads and discards bytes until the client closes its half too, or until a limit is reached.
@@ -184,6 +200,17 @@ impl Linger {
             .as_mut()
             .reset(self.until.min(now + LINGER_SILENCE));
         self.bytes_left > 0 && now < self.until
+    }
+}
+
+impl DisconnectWatcher {
+    /// Tells a caller with TLS that the connection ends here and was not cut. Does not wait.
+    pub(super) async fn say_goodbye(&self) {
+        poll_fn(|context| {
+            lock(&self.shared).stream.say_goodbye(context);
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 
@@ -246,6 +273,17 @@ impl Shared {
         }
     }
 
+    /// Completes when bytes have arrived, or when the caller has disconnected. Reads once, like
+    /// [`poll_read_piece`].
+    fn poll_first_bytes(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
+        let mut chunk = ReadBuf::uninit(&mut chunk);
+        let _ = ready!(Pin::new(&mut self.stream).poll_read(context, &mut chunk));
+        self.read_ahead.extend_from_slice(chunk.filled());
+        self.parse(chunk.filled());
+        Poll::Ready(())
+    }
+
     /// Reads ahead until no bytes are available or the buffer is full. In the first case the task
     /// is woken when bytes arrive. In the second case hyper makes room when it reads.
     fn poll_disconnect(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -267,7 +305,7 @@ impl Shared {
 /// and checks the length of a head only between two reads: with large reads, a head could be twice
 /// as long as its limit.
 fn poll_read_piece(
-    stream: Pin<&mut TcpStream>,
+    stream: Pin<&mut Transport>,
     context: &mut Context<'_>,
     buffer: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
@@ -303,9 +341,8 @@ impl AsyncWrite for TimeoutStream {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let write = Pin::new(&mut lock(&this.shared).stream).poll_write(context, data);
-        this.with_timeout(context, write)
+        self.get_mut()
+            .write(context, |stream, context| stream.poll_write(context, data))
     }
 
     fn poll_write_vectored(
@@ -313,9 +350,9 @@ impl AsyncWrite for TimeoutStream {
         context: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let write = Pin::new(&mut lock(&this.shared).stream).poll_write_vectored(context, data);
-        this.with_timeout(context, write)
+        self.get_mut().write(context, |stream, context| {
+            stream.poll_write_vectored(context, data)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -323,13 +360,14 @@ impl AsyncWrite for TimeoutStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.shared).stream).poll_flush(context)
+        self.get_mut()
+            .write(context, |stream, context| stream.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.linger.is_none() {
-            ready!(Pin::new(&mut lock(&this.shared).stream).poll_shutdown(context))?;
+            ready!(this.write(context, |stream, context| stream.poll_shutdown(context)))?;
         }
         this.poll_linger(context).map(Ok)
     }

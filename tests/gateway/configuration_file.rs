@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use crate::support::program::{Ended, Folder, featherwire, run};
+use crate::support::{
+    certificates::Authority,
+    program::{Ended, Folder, featherwire, run},
+};
 
 /// A folder with a configuration file.
 pub fn folder(toml: impl AsRef<[u8]>) -> Folder {
@@ -126,6 +129,11 @@ fn example(member: &str) -> &'static str {
         "log" => "\"warn,hyper=debug\"",
         "api_keys" => "[\"s3cr3t-1\", \"s3cr3t-2\"]",
         "featherless_api_key" => "\"fl-s3cr3t\"",
+        "tls_cert" | "admin_tls_cert" => "\"tls.crt\"",
+        "tls_key" | "admin_tls_key" => "\"tls.key\"",
+        "tls_client_ca" | "admin_tls_client_ca" => "\"tls.crt\"",
+        "tls_client_keys" => "[\"uri:spiffe://a/b=c\", \"cn:d=e\"]",
+        "admin_tls_client_keys" => "[\"dns:a.example=b\"]",
         _ => panic!("{member} has no example"),
     }
 }
@@ -149,6 +157,9 @@ async fn every_option_can_be_set_by_the_file_and_what_print_shows_is_such_a_file
         }
     }
     assert!(members.len() > 40, "{members:?}");
+    let pair = Authority::new().server("gateway");
+    write(&folder.0.join("tls.crt"), pair.cert);
+    write(&folder.0.join("tls.key"), pair.key);
     write(&folder.0.join("fw.toml"), &file);
     let printed = with_file(&folder, &["config", "print"], &[]).await;
     assert_eq!((printed.code, printed.err.as_str()), (Some(0), ""));

@@ -77,6 +77,7 @@ mod replayed_answers;
 mod reports;
 mod retries;
 mod secret_files;
+mod secured;
 mod security;
 mod settings;
 mod shapes;

@@ -85,7 +85,12 @@ async fn an_error_about_a_bad_value_names_its_variable_its_flag_and_an_example_b
                 "FEATHERWIRE_DATA_DIR",
                 "FEATHERWIRE_MODEL",
             ];
-            if is_text.contains(&variable) {
+            // Paths. `secured::startup` has what is wrong with them.
+            let is_path = (variable.contains("TLS") || variable.contains("GATEWAY"))
+                && ["_CERT", "_KEY", "_CA"]
+                    .iter()
+                    .any(|end| variable.ends_with(end));
+            if is_text.contains(&variable) || is_path {
                 continue;
             }
             let bad = run(featherwire(&[command]).env(variable, "=?bad-secret?=")).await;
@@ -278,7 +283,6 @@ async fn an_address_without_a_scheme_is_accepted_if_clear_and_refused_if_not() {
             "https://me:secret@x/v1",
             "before the @",
         ),
-        ("chat", "--gateway", "https://localhost:8000", "without TLS"),
         (
             "chat",
             "--gateway",

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::now;
 use crate::keys::{KeySettings, Role};
 
 fn directory(secrets: &[&str], weights: &[u32]) -> Directory {

@@ -23,7 +23,6 @@ use super::{
     clock::PATIENCE,
     gateway::Gateway,
     requests::{MODEL, prompt},
-    rest::http,
 };
 
 mod answer;
@@ -112,11 +111,11 @@ impl Gateway {
 
     /// A new HTTP/2 connection.
     pub async fn channel(&self) -> Channel {
-        Endpoint::from_shared(self.url(""))
-            .unwrap()
-            .connect()
-            .await
-            .unwrap()
+        let mut endpoint = Endpoint::from_shared(self.url("")).unwrap();
+        if let Some(credentials) = &self.credentials {
+            endpoint = endpoint.tls_config(credentials.tonic()).unwrap();
+        }
+        endpoint.connect().await.unwrap()
     }
 }
 
@@ -295,7 +294,8 @@ async fn grpc_web(
     } else {
         "CreateChatCompletion"
     };
-    let mut post = http()
+    let mut post = gateway
+        .http()
         .post(gateway.url(&format!("/featherwire.v1.ChatService/{method}")))
         .header("content-type", "application/grpc-web+proto")
         .header("x-grpc-web", "1")

@@ -9,7 +9,10 @@ use featherwire::{
     emulator::{self, EmulatorConfig},
     keys::Directory,
     ledger::Ledger,
-    server,
+    server::{
+        self, Listener,
+        tls::{Reload, Tls},
+    },
     upstream::Client,
     workers::Workers,
 };
@@ -20,15 +23,20 @@ use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::{
+    certificates::Credentials,
     clock::PATIENCE,
     poll,
     requests::prompt,
-    rest::{Events, http, post, status_and_json},
+    rest::{Events, http, status_and_json, with_json},
 };
 
 /// A running gateway.
 pub struct Gateway {
     pub address: SocketAddr,
+    /// With them, its helpers speak TLS.
+    pub credentials: Option<Credentials>,
+    /// Reads the files of its certificates again.
+    pub certificates: Reload,
     stop: Arc<Notify>,
     task: JoinHandle<server::Outcome>,
 }
@@ -81,6 +89,7 @@ impl Gateway {
         config.cors_origins.clear();
         config.workers = None;
         config.admin_listen = None;
+        config.tls = config::Tls::default();
         config.upstream.featherless_api_key = Some(SecretString::from("upstream-secret"));
         config.upstream.featherless_base_url = format!("http://{upstream}/v1").parse().unwrap();
         config.drain_timeout = Duration::from_secs(5);
@@ -92,6 +101,8 @@ impl Gateway {
         configure(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let tls = Tls::load(&config.tls, false).unwrap();
+        let listener = Listener::new(listener, tls.callers);
         let client = Client::new(&config.upstream).unwrap();
         let workers = config
             .workers
@@ -107,18 +118,34 @@ impl Gateway {
         });
         Self {
             address,
+            credentials: None,
+            certificates: tls.reload,
             stop,
             task,
         }
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        let scheme = match self.credentials {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://{}{path}", self.address)
+    }
+
+    /// An HTTP/1.1 client that it accepts.
+    pub fn http(&self) -> reqwest::Client {
+        self.credentials
+            .as_ref()
+            .map_or_else(http, Credentials::http)
     }
 
     /// The scheduler's state, as the gateway shows it to this key.
     pub async fn units(&self, key: &str) -> Value {
-        let get = http().get(self.url("/v1/concurrency")).bearer_auth(key);
+        let get = self
+            .http()
+            .get(self.url("/v1/concurrency"))
+            .bearer_auth(key);
         let (status, answer) = status_and_json(get.send().await.unwrap()).await;
         assert_eq!(status, 200, "{answer}");
         answer["gateway"].clone()
@@ -133,7 +160,7 @@ impl Gateway {
         what: &str,
         condition: impl Fn(&Value) -> bool,
     ) {
-        let get = http().get(self.url("/v1/concurrency/stream"));
+        let get = self.http().get(self.url("/v1/concurrency/stream"));
         let mut events = Events::of(get.bearer_auth(key)).await;
         events
             .until(what, |event| condition(&event["gateway"]))
@@ -230,7 +257,7 @@ impl Drop for Emulator {
 impl Gateway {
     /// A POST request with this JSON as its body, not yet sent: for requests with headers.
     pub fn post_request(&self, path: &str, body: impl ToString) -> RequestBuilder {
-        post(self.url(path), body.to_string())
+        with_json(self.http().post(self.url(path)), body.to_string())
     }
 
     /// Posts JSON. Only the head of the response has been read.
@@ -245,7 +272,7 @@ impl Gateway {
 
     /// Gets JSON: the status and the JSON of the response.
     pub async fn get_json(&self, path: &str) -> (u16, Value) {
-        status_and_json(http().get(self.url(path)).send().await.unwrap()).await
+        status_and_json(self.http().get(self.url(path)).send().await.unwrap()).await
     }
 
     /// Requests a streamed answer from `model`. Only the headers of the response have been read.

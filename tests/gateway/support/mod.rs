@@ -1,6 +1,7 @@
 //! Shared parts of the tests: the real server in this process, a scripted upstream, and a client
 //! for each door.
 
+pub mod certificates;
 pub mod clock;
 pub mod database;
 pub mod door;

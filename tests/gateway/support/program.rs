@@ -60,7 +60,9 @@ pub async fn started(mut command: Command) -> (Child, String, Log) {
     let address = loop {
         let line = lines.next_line().await.unwrap().unwrap();
         let mut words = line.split_whitespace();
-        if let Some(address) = words.find(|word| word.starts_with("http://")) {
+        if let Some(address) =
+            words.find(|word| word.starts_with("http://") || word.starts_with("https://"))
+        {
             break address.to_owned();
         }
         let _ = send.send(line);

@@ -1,0 +1,84 @@
+//! What the gateway reads in a certificate.
+
+use std::time::SystemTime;
+
+use x509_cert::{
+    Certificate,
+    der::{Decode, oid::db::rfc4519::COMMON_NAME},
+    ext::pkix::{
+        SubjectAltName,
+        name::{DirectoryString, GeneralName},
+    },
+};
+
+use crate::config::CertificateName;
+
+/// The longest subject in a log line, in characters.
+const SUBJECT_CHARS_MAX: usize = 200;
+
+/// A certificate, parsed.
+pub(super) struct Parsed(Certificate);
+
+impl Parsed {
+    /// Parses a certificate (DER). `None` if it is none.
+    pub(super) fn new(der: &[u8]) -> Option<Self> {
+        Certificate::from_der(der).ok().map(Self)
+    }
+
+    /// When it ends.
+    pub(super) fn not_after(&self) -> SystemTime {
+        self.0
+            .tbs_certificate()
+            .validity()
+            .not_after
+            .to_system_time()
+    }
+
+    /// Its subject, such as `CN=gateway.example,O=Example`, for people. A certificate with only
+    /// alternative names has the first one of them instead.
+    pub(super) fn subject(&self) -> String {
+        let subject = self.0.tbs_certificate().subject();
+        let text = match subject.is_empty() {
+            false => subject.to_string(),
+            true => match self.alternative_names().into_iter().next() {
+                Some(CertificateName::Dns(name) | CertificateName::Uri(name)) => name,
+                _ => "a certificate without a name".to_owned(),
+            },
+        };
+        let printable = text.chars().filter(|c| !c.is_control());
+        printable.take(SUBJECT_CHARS_MAX).collect()
+    }
+
+    /// The names that it is recognised by.
+    pub(super) fn names(&self) -> Vec<CertificateName> {
+        let mut names = self.alternative_names();
+        names.extend(self.common_name().map(CertificateName::CommonName));
+        names
+    }
+
+    /// The common name of the subject. Of several ones, none counts.
+    fn common_name(&self) -> Option<String> {
+        let subject = self.0.tbs_certificate().subject();
+        let mut names = subject.iter().filter(|part| part.oid == COMMON_NAME);
+        let name = names.next().filter(|_| names.next().is_none())?;
+        let name = DirectoryString::try_from(&name.value).ok()?;
+        Some(name.value().into_owned())
+    }
+
+    fn alternative_names(&self) -> Vec<CertificateName> {
+        let extension = self.0.tbs_certificate().get_extension::<SubjectAltName>();
+        let Ok(Some((_, SubjectAltName(names)))) = extension else {
+            return Vec::new();
+        };
+        let names = names.iter().filter_map(|name| match name {
+            GeneralName::DnsName(name) => {
+                Some(CertificateName::Dns(name.as_str().to_ascii_lowercase()))
+            }
+            GeneralName::UniformResourceIdentifier(uri) => {
+                Some(CertificateName::Uri(uri.as_str().to_owned()))
+            }
+            _ => None,
+        });
+        names.collect()
+    }
+}

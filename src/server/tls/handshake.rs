@@ -1,0 +1,109 @@
+//! The handshake of a connection. It runs in the connection's task, so a slow one delays no other.
+
+use std::{io, net::Shutdown, time::Duration};
+
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    Endpoint,
+    client::ClientCertificate,
+    transport::{Transport, Wire},
+};
+
+/// The longest time from the connection to the end of the handshake. Until then the connection
+/// counts as one without a key.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The time in which a client can read why it is disconnected.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many bytes of such a client are read and discarded.
+const REFUSED_BYTES_MAX: usize = 64 * 1024;
+
+/// The first byte of a TLS connection: the type of a record with a handshake message.
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// The answer to a request without TLS.
+const REFUSAL: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: \
+                       71\r\nconnection: close\r\n\r\nThis port speaks TLS: the URL begins with \
+                       https:// instead of http://.\n";
+
+/// A connection after its handshake.
+pub(in crate::server) struct Secured {
+    pub(in crate::server) transport: Transport,
+    /// The certificate that the caller has shown.
+    pub(in crate::server) certificate: Option<ClientCertificate>,
+}
+
+/// Completes the handshake. `None` if it fails, or takes too long.
+pub(in crate::server) async fn accept(stream: TcpStream, endpoint: &Endpoint) -> Option<Secured> {
+    let until = Instant::now() + HANDSHAKE_TIMEOUT;
+    let handshake = async {
+        let mut first = [0];
+        if stream.peek(&mut first).await.ok()? > 0 && first != [HANDSHAKE_RECORD] {
+            refuse(&stream, first).await;
+            return None;
+        }
+        let acceptor = TlsAcceptor::from(endpoint.config());
+        match acceptor.accept(Wire::new(stream)).into_fallible().await {
+            Ok(stream) => Some(stream),
+            Err((error, wire)) => {
+                tracing::debug!(%error, "connection closed: the TLS handshake has failed");
+                // The client has been sent an alert that says why.
+                end(&wire.stream).await;
+                None
+            }
+        }
+    };
+    let Ok(stream) = timeout_at(until, handshake).await else {
+        tracing::debug!("connection closed: the TLS handshake takes too long");
+        return None;
+    };
+    let stream = stream?;
+    let shown = stream.get_ref().1.peer_certificates();
+    let certificate = shown.and_then(<[_]>::first);
+    Some(Secured {
+        certificate: certificate.map(|der| endpoint.keys().certificate(der)),
+        transport: Transport::Tls(Box::new(stream)),
+    })
+}
+
+/// Tells a client that sends HTTP without TLS what is wrong. Other clients are only disconnected.
+async fn refuse(stream: &TcpStream, first: [u8; 1]) {
+    tracing::debug!("connection closed: the client does not speak TLS");
+    if !first.iter().all(u8::is_ascii_uppercase) {
+        return;
+    }
+    // The answer fits into the socket's buffer, which is empty.
+    if stream.try_write(REFUSAL.as_bytes()).is_err() {
+        return;
+    }
+    end(stream).await;
+}
+
+/// Closes the sending half, and reads for a moment, because closing with unread bytes would discard
+/// what was sent.
+async fn end(stream: &TcpStream) {
+    if socket2::SockRef::from(stream)
+        .shutdown(Shutdown::Write)
+        .is_err()
+    {
+        return;
+    }
+    let discard = async {
+        let (mut chunk, mut left) = ([0; 1024], REFUSED_BYTES_MAX);
+        while left > 0 && stream.readable().await.is_ok() {
+            match stream.try_read(&mut chunk) {
+                Ok(0) => return,
+                Ok(bytes) => left = left.saturating_sub(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = timeout(REFUSAL_TIMEOUT, discard).await;
+}
