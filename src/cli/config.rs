@@ -60,6 +60,7 @@ pub(super) fn check(config: &config::Serve) -> Result<(), Failure> {
     config.check()?;
     server::check(config)?;
     Tls::load(&config.tls, config.admin_listen.is_some())?;
+    Tls::load(&config.tls, config.admin_listen.is_some())?;
     // A database in memory has no keys at the start.
     if let DatabaseLocation::Memory = config.database()? {
         config.check_listen(config.api_keys.is_empty())?;

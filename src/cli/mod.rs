@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use tracing_subscriber::filter::LevelFilter;
 
-use self::{failure::Failure, inputs::Inputs};
+use self::{failure::Failure, inputs::Inputs, reload::Reloader};
 use crate::{
     build_info,
     config::{CONFIG_VARIABLE, Logging, Serve, heading},
@@ -147,13 +147,8 @@ fn run() -> Result<ExitCode, Failure> {
         config: _,
         logging,
     } = cli;
-    // The short commands print their errors. A server has only its log.
-    let default = if matches!(command, Command::Serve(_)) {
-        Filter::of_level(LevelFilter::INFO)
-    } else {
-        Filter::off()
-    };
-    telemetry::start(logging.log.unwrap_or(default), logging.log_format);
+    let filter = log_filter(&logging, matches!(command, Command::Serve(_)));
+    telemetry::start(filter, logging.log_format);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // Its workers serve the callers. This runtime only accepts connections, and asks Featherless
     // about the account.
@@ -162,7 +157,12 @@ fn run() -> Result<ExitCode, Failure> {
     }
     runtime.enable_all().build()?.block_on(async {
         match command {
-            Command::Serve(config) => serve::run(*config).await,
+            Command::Serve(config) => {
+                let reloader = |live, certificates| {
+                    Reloader::new(inputs, &sources, &matches, live, certificates)
+                };
+                serve::run(*config, reloader).await
+            }
             Command::Emulator(command) => command.run().await,
             Command::Config(command) => command.run(&inputs, &sources, &matches),
             Command::Check(command) => command.run().await,
@@ -176,6 +176,15 @@ fn run() -> Result<ExitCode, Failure> {
             Command::Migrate(command) => command.run().await,
         }
     })
+}
+
+/// What is logged. The short commands print their errors. A server has only its log.
+fn log_filter(logging: &Logging, is_server: bool) -> Filter {
+    let default = match is_server {
+        true => Filter::of_level(LevelFilter::INFO),
+        false => Filter::off(),
+    };
+    logging.log.clone().unwrap_or(default)
 }
 
 /// The problem of a command whose flags do not belong together: it names a gateway and a database,

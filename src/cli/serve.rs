@@ -5,23 +5,32 @@ use std::{net::SocketAddr, process::ExitCode};
 use secrecy::SecretString;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{failure::Failure, listen, output, reload, shutdown_signal, supervisor};
+use super::{
+    failure::Failure,
+    listen, output,
+    reload::{self, Reloader},
+    shutdown_signal, supervisor,
+};
 use crate::{
     build_info,
-    config::{self, DatabaseLocation},
+    config::{self, DatabaseLocation, Live},
     descriptors, emulator,
     keys::{Directory, Refresh, Repository},
     ledger::{Queries, Settings, Writer},
     server::{
         self, Administration, Listener, Outcome,
-        tls::{POLL_INTERVAL, Tls},
+        tls::{POLL_INTERVAL, Reload, Tls},
     },
     store::Store,
     upstream::Client,
     workers::Workers,
 };
 
-pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
+/// Serves with `config`. `reload` returns what reads it again.
+pub async fn run(
+    mut config: config::Serve,
+    reload: impl FnOnce(Live, Reload) -> Reloader,
+) -> Result<ExitCode, Failure> {
     config.check()?;
     let tls = Tls::load(&config.tls, config.admin_listen.is_some())?;
     descriptors::raise_limit();
@@ -48,22 +57,28 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     }
     let upstream = Client::new(&config.upstream)?;
     let workers = Workers::start(config.workers())?;
+    let address = listener.local_addr()?;
     let admin = url(admin_listener.as_ref().unwrap_or(&listener))?;
+    let live = Live::new(config.clone());
+    // A signal that comes before the server waits until then.
+    let reloading = reload::at_signals(reload(live.clone(), tls.reload.clone()));
     print_banner(&config, &keys, &listener, &admin, upstream.has_key())?;
     if admin_listener.is_some() {
         output::tell(format_args!("  administration: {admin}\n"));
     }
     // Signals are received from here on. The server polls this first when it serves callers.
     let signal = shutdown_signal::shutdown();
-    let (drain_timeout, address) = (config.drain_timeout, listener.local_addr()?);
     let shutdown = async {
         supervisor::ready(address);
-        signal.await;
-        supervisor::stopping(drain_timeout);
+        tokio::select! {
+            () = signal => {}
+            // The server takes over changes from here on.
+            () = reloading => {}
+        }
+        supervisor::stopping(live.get().drain_timeout);
     };
     // Ends when it is dropped.
     let mut tasks = JoinSet::new();
-    tasks.spawn(reload::at_signals(tls.reload.clone()));
     tasks.spawn(tls.reload.watch(POLL_INTERVAL));
     let keys = Administration {
         manager: refresh.manager(),
@@ -72,7 +87,13 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     };
     let records = ledger.ledger();
     let serving = server::serve(
-        listener, &config, keys, records, upstream, &workers, shutdown,
+        listener,
+        live.clone(),
+        keys,
+        records,
+        upstream,
+        &workers,
+        shutdown,
     );
     let outcome = tokio::select! {
         outcome = serving => outcome,

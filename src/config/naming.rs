@@ -19,7 +19,7 @@ pub struct AliasList(pub Vec<Alias>);
 
 /// A pattern of model ids, in which `*` stands for any text and `?` for any character. It ignores
 /// case.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Vec<char>);
 
 impl Glob {

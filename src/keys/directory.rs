@@ -2,12 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt, iter,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use arc_swap::ArcSwap;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -33,8 +33,8 @@ pub struct Directory(Arc<Shared>);
 
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
-    /// The keys of the variable.
-    configured: Vec<(Digest, Identity)>,
+    /// The keys of the variable. They change only under the lock of `stored`.
+    configured: ArcSwap<Vec<Configured>>,
     /// The keys of the database.
     stored: Mutex<Stored>,
     /// The names by which [`Directory::find_named`] finds keys.
@@ -42,6 +42,9 @@ struct Shared {
     /// Is raised when running calls of a key must end.
     cuts: watch::Sender<u64>,
 }
+
+/// A key of the variable.
+type Configured = (Digest, Identity);
 
 /// The digest of a secret, and when it ends.
 pub type DigestUntil = (Digest, Option<UnixMs>);
@@ -107,18 +110,7 @@ impl Directory {
     /// The keys of `FEATHERWIRE_API_KEYS`. `weights` are those of the first keys; the others have
     /// the weight 1. Without keys, the gateway is open.
     pub fn new(secrets: &[SecretString], weights: &[u32]) -> Self {
-        let weights = weights.iter().copied().chain(iter::repeat(1));
-        let configured = (0_u32..).zip(secrets).zip(weights);
-        let mut seen = HashSet::new();
-        let configured: Vec<_> = configured
-            .map(|((number, secret), weight)| {
-                let name = format!("env-{}", u64::from(number) + 1);
-                let digest = Digest::of(secret.expose_secret().as_bytes());
-                (digest, Identity::configured(name, number, weight))
-            })
-            // Of two equal secrets, the first one counts.
-            .filter(|(digest, _)| seen.insert(*digest))
-            .collect();
+        let configured = configured::keys(secrets, weights, |place, _| place);
         let numbers = u32::try_from(secrets.len()).unwrap_or(u32::MAX);
         let is_open = configured.is_empty();
         Self(Arc::new(Shared {
@@ -129,7 +121,7 @@ impl Directory {
                 is_open.then(Identity::everyone),
                 None,
             )),
-            configured,
+            configured: ArcSwap::from_pointee(configured),
             names: OnceLock::new(),
             stored: Mutex::new(Stored {
                 next_number: numbers.max(Identity::EVERYONE + 1),
@@ -175,10 +167,12 @@ impl Directory {
     /// not overwritten by an earlier one.
     fn take_snapshot(&self, stored: &Stored) {
         let before = self.0.snapshot.load();
-        let is_open = stored.keys.is_empty() && stored.unreadable.is_empty();
+        let configured = self.0.configured.load();
+        let has_no_stored = stored.keys.is_empty() && stored.unreadable.is_empty();
+        let is_open = has_no_stored && configured.is_empty();
         let may_all_manage = is_open || (stored.are_in_memory && !stored.has_admin());
         let snapshot = Snapshot::new(
-            &self.0.configured,
+            &configured,
             &stored.keys,
             before.everyone.clone().filter(|_| is_open),
             before.administrators.clone().filter(|_| may_all_manage),
@@ -362,15 +356,22 @@ impl Stored {
     fn record(&mut self, id: Uuid) -> Arc<Record> {
         let next_number = &mut self.next_number;
         let record = self.records.entry(id).or_insert_with(|| {
-            let number = *next_number;
-            *next_number = next_number.saturating_add(1);
+            let number = take(next_number);
             Record::new(number, id, self.news.clone())
         });
         Arc::clone(record)
     }
 }
 
+/// A number that no other key has.
+fn take(next_number: &mut u32) -> u32 {
+    let number = *next_number;
+    *next_number = number.saturating_add(1);
+    number
+}
+
 mod by_name;
+mod configured;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! CORS: the web pages that may call from a browser.
 
-use std::{convert::Infallible, future::Future};
+use std::{convert::Infallible, future::Future, sync::Arc};
 
+use arc_swap::ArcSwap;
 use axum::{extract::Request, response::Response};
 use http::{HeaderName, HeaderValue, Method, Uri, header};
 use tower::{Layer, Service, service_fn};
@@ -20,12 +21,19 @@ use crate::{
 const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7200);
 
 /// Tells browsers which web pages may call.
-pub(super) struct Cors(CorsLayer);
+pub(super) struct Cors(ArcSwap<CorsLayer>);
 
 impl Cors {
     /// For a gateway that needs no keys (`is_open`), or for one with keys.
     pub(super) fn new(config: &config::Serve, is_open: bool) -> Result<Self> {
-        layer(config, is_open).map(Self)
+        layer(config, is_open).map(|layer| Self(ArcSwap::from_pointee(layer)))
+    }
+
+    /// Takes over the origins of `config`, which [`new`](Self::new) accepts.
+    pub(super) fn change(&self, config: &config::Serve, is_open: bool) {
+        if let Ok(layer) = layer(config, is_open) {
+            self.0.store(Arc::new(layer));
+        }
     }
 
     /// Passes a request to `next`, and tells a browser what it needs to know. A request without
@@ -66,7 +74,8 @@ impl Cors {
             let answering = next(request);
             async { Ok::<_, Infallible>(answering.await) }
         });
-        match self.0.layer(next).call(request).await {
+        let mut service = self.0.load().layer(next);
+        match service.call(request).await {
             Ok(response) => response,
             Err(impossible) => match impossible {},
         }

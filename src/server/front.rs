@@ -63,6 +63,11 @@ impl Front {
         }))
     }
 
+    /// Which web pages may call.
+    pub(super) fn cors(&self) -> Arc<Cors> {
+        Arc::clone(&self.0.cors)
+    }
+
     /// The same, for a listener that serves this `plane`.
     pub(super) fn for_plane(&self, plane: Plane) -> Self {
         let Inner {

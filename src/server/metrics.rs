@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use super::{readiness::Readiness, tls::CertificateStatus};
 use crate::{
     build_info,
+    config::ReloadStatus,
     error::{Error, ErrorCode, Result},
     ledger::{Ledger, Queries},
     service::{ActiveCalls, Gauges, inflight_bytes::InflightBytes},
@@ -38,6 +39,8 @@ pub(super) struct Sources {
     pub(super) connections: Vec<Arc<ConnectionCounts>>,
     /// The certificates of the listeners, if they have TLS.
     pub(super) certificates: Option<Arc<CertificateStatus>>,
+    /// How often the configuration was read again.
+    pub(super) reloads: Arc<ReloadStatus>,
 }
 
 /// Counts the connections of a listener.
@@ -146,6 +149,12 @@ impl Sources {
         }
         samples.add_known(table::DATABASE_UP, self.queries.as_ref().map(is_up));
         samples.add(table::LOG_LOST, &[], telemetry::lost_lines() as f64);
+        for (result, count) in [
+            ("success", self.reloads.succeeded()),
+            ("failure", self.reloads.failed()),
+        ] {
+            samples.add(table::CONFIG_RELOADS, &[result], count as f64);
+        }
         let is_ready = f64::from(u8::from(readiness.is_ready()));
         samples.add(table::READY, &[], is_ready);
         let revision = build_info::REVISION.unwrap_or_default();

@@ -100,7 +100,7 @@ impl From<Administration> for Keys {
     }
 }
 
-/// Serves callers with `keys` on `workers`, and records their calls in `ledger`, until `shutdown`
+/// Serves callers with `keys` on `workers` as `config` says, which may change, and records their calls in `ledger`, until `shutdown`
 /// completes, which is polled first when callers are served. Then drains: running calls have at
 /// most `--drain-timeout` to finish. During the drain, new connections are still accepted, so that
 /// probes and new calls get the error `draining`.
@@ -110,7 +110,7 @@ impl From<Administration> for Keys {
 /// served. A problem with one connection ends only that connection.
 pub async fn serve(
     listener: impl Into<Listener>,
-    config: &config::Serve,
+    config: impl Into<config::Live>,
     keys: impl Into<Keys>,
     ledger: Ledger,
     upstream: Client,
@@ -118,6 +118,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
     let listener = listener.into();
+    let live = config.into();
+    let config = &*live.get();
     let readiness = Readiness::new(upstream.has_key());
     let Keys {
         directory: keys,
@@ -159,7 +161,9 @@ pub async fn serve(
         queries,
         connections,
         certificates: certificates.cloned(),
+        reloads: Arc::clone(live.status()),
     };
+    let changing = services.clone();
     let routes = Routes::new(config, services, &readiness, keys.clone(), Some(sources))?;
     let cors = Cors::new(config, keys.is_open())?;
     let plane = match admin_listener {
@@ -176,6 +180,13 @@ pub async fn serve(
         metrics,
     );
     let admin_front = front.for_plane(Plane::Administration);
+    let cors = front.cors();
+    let directory = keys.clone();
+    live.on_change(move |config| {
+        directory.set_configured(&config.api_keys, &config.units.key_weights);
+        changing.change(config);
+        cors.change(config, directory.is_open());
+    });
     readiness.begin().await;
     let mut connections = Connections::new(front, config, keys.is_open(), connection_counts);
     let mut late_connections = connections.sibling();
@@ -196,7 +207,7 @@ pub async fn serve(
     );
     let mut ending = Box::pin(async { tokio::join!(connections.end(), admin_connections.end()) });
     let is_drained = tokio::select! {
-        ended = tokio::time::timeout(config.drain_timeout, &mut ending) => ended.is_ok(),
+        ended = tokio::time::timeout(live.get().drain_timeout, &mut ending) => ended.is_ok(),
         () = late_connections.accept_from(&listener, workers) => false,
         () = accept_all(&mut late_admin_connections, admin_listener.as_ref(), workers) => false,
     };

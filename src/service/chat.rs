@@ -1,6 +1,12 @@
 //! `ChatService`: chat completions, complete or streamed.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use super::{
     Services,
@@ -18,6 +24,7 @@ use super::{
     validate,
 };
 use crate::{
+    config,
     error::Result,
     ledger::Rpc,
     proto::v1::{
@@ -31,7 +38,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Chat {
     dispatch: Dispatch,
-    unary_via_stream: bool,
+    /// Shared by all clones.
+    unary_via_stream: Arc<AtomicBool>,
 }
 
 impl Chat {
@@ -40,8 +48,15 @@ impl Chat {
     pub fn new(dispatch: Dispatch, unary_via_stream: bool) -> Self {
         Self {
             dispatch,
-            unary_via_stream,
+            unary_via_stream: Arc::new(AtomicBool::new(unary_via_stream)),
         }
+    }
+
+    /// Takes over what `config` says about calls, for those that begin from now on.
+    pub(super) fn change(&self, config: &config::Serve) {
+        self.unary_via_stream
+            .store(config.unary_via_stream, Ordering::Relaxed);
+        self.dispatch.change(config);
     }
 }
 
@@ -62,7 +77,8 @@ impl UnaryOrStream for Chat {
     ) -> Result<Reply<CreateChatCompletionResponse>> {
         call.rpc = Some(Rpc::CreateChatCompletion);
         call.apply_options(&mut *request)?;
-        let via_stream = call.unary_via_stream.unwrap_or(self.unary_via_stream);
+        let configured = || self.unary_via_stream.load(Ordering::Relaxed);
+        let via_stream = call.unary_via_stream.unwrap_or_else(configured);
         call.run(async {
             let request = self
                 .dispatch

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -44,9 +45,30 @@ pub struct Dispatch {
     catalogue: Catalogue,
     units: Units,
     circuits: Circuits,
+    fallbacks: Arc<ArcSwap<Fallbacks>>,
+}
+
+/// The configured fallbacks.
+#[derive(Debug)]
+struct Fallbacks {
     /// The fallbacks of each model that has some, in order.
-    fallbacks: Arc<BTreeMap<String, Vec<String>>>,
-    fallback_first_token_timeout: Duration,
+    by_model: BTreeMap<String, Vec<String>>,
+    /// The longest wait for the first token of a model that has a fallback.
+    first_token_timeout: Duration,
+}
+
+impl Fallbacks {
+    /// By the upstream's ids, whichever name the caller uses.
+    fn new(config: &config::Models, names: &ModelNames) -> Self {
+        let real = |id: &String| names.resolve(id).to_owned();
+        let by_model = config.fallbacks.iter();
+        Self {
+            by_model: by_model
+                .map(|own| (real(&own.model), own.others.iter().map(real).collect()))
+                .collect(),
+            first_token_timeout: config.fallback_first_token_timeout,
+        }
+    }
 }
 
 /// A request that is validated and encoded.
@@ -73,20 +95,26 @@ impl Dispatch {
             failures: config.circuit_failures,
             wait: config.circuit_wait,
         };
-        // By the upstream's ids, whichever name the caller uses.
-        let real = |id: &String| catalogue.names().resolve(id).to_owned();
-        let fallbacks = config.fallbacks.iter();
-        let fallbacks = fallbacks
-            .map(|own| (real(&own.model), own.others.iter().map(real).collect()))
-            .collect();
+        let fallbacks = Fallbacks::new(config, &catalogue.names());
         Self {
             upstream,
             catalogue,
             units,
             circuits: Circuits::new(settings),
-            fallbacks: Arc::new(fallbacks),
-            fallback_first_token_timeout: config.fallback_first_token_timeout,
+            fallbacks: Arc::new(ArcSwap::from_pointee(fallbacks)),
         }
+    }
+
+    /// Takes over the names, the fallbacks and the timeouts of `config`. Calls that run keep
+    /// theirs.
+    pub(super) fn change(&self, config: &config::Serve) {
+        let names = ModelNames::new(&config.models);
+        let fallbacks = Fallbacks::new(&config.models, &names);
+        self.fallbacks.store(Arc::new(fallbacks));
+        if !self.catalogue.names().is_same(&names) {
+            self.catalogue.set_names(names);
+        }
+        self.upstream.set_timeouts(&config.upstream);
     }
 
     /// The circuits of all models.
@@ -109,7 +137,7 @@ impl Dispatch {
         stream: Option<bool>,
         check: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
     ) -> Result<Ready<R>> {
-        let names = self.catalogue.names().clone();
+        let names = self.catalogue.names();
         let asked = call.note_asked(request.model(), &self.catalogue);
         call.check_ledger()?;
         let identity = call.identity.clone();
@@ -341,7 +369,9 @@ impl Dispatch {
         let names = self.catalogue.names();
         let requested = &request.requested;
         let model = names.resolve(requested);
-        let configured = || self.fallbacks.get(model).map(Vec::as_slice);
+        let fallbacks = self.fallbacks.load();
+        let first_token_timeout = fallbacks.first_token_timeout;
+        let configured = || fallbacks.by_model.get(model).map(Vec::as_slice);
         let fallbacks = match call.fallbacks.as_deref().or_else(configured) {
             Some(fallbacks) if R::MAY_FALL_BACK => fallbacks,
             _ => &[],
@@ -360,7 +390,7 @@ impl Dispatch {
             Arc::clone(requested),
             models,
             call.deadline,
-            self.fallback_first_token_timeout,
+            first_token_timeout,
         )
     }
 }

@@ -156,6 +156,14 @@ impl Services {
     }
 }
 
+impl Services {
+    /// Takes over what `config` says about calls, for those that begin from now on.
+    pub fn change(&self, config: &config::Serve) {
+        // All services share one way to the upstream.
+        self.chat.change(config);
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use clap::Parser;

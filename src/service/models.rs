@@ -180,7 +180,8 @@ impl Models {
         call.note_rpc("GetModel");
         let reply = async {
             validate::model(&request.model)?;
-            let real = self.catalogue.names().resolve(&request.model);
+            let names = self.catalogue.names();
+            let real = names.resolve(&request.model);
             call.identity.check_model(real, &request.model)?;
             if let Some(answer) = self
                 .catalogue
@@ -218,7 +219,7 @@ impl Models {
         request: Box<TokenizeRequest>,
     ) -> Result<Reply<TokenizeResponse>> {
         call.note_rpc("Tokenize");
-        let names = self.catalogue.names().clone();
+        let names = self.catalogue.names();
         let reply = async {
             let identity = call.identity.clone();
             let check = move |request: &mut TokenizeRequest| {

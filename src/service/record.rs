@@ -67,7 +67,7 @@ impl Call {
         catalogue: &Catalogue,
     ) -> Option<(Arc<str>, Arc<str>)> {
         validate::model(id).ok()?;
-        let (asked, model) = resolved(id, catalogue.names());
+        let (asked, model) = resolved(id, &catalogue.names());
         let mut subject = self.subject();
         subject.asked = Some(Arc::clone(&asked));
         subject.model = Some(Arc::clone(&model));

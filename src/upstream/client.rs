@@ -34,6 +34,11 @@ impl Client {
         })
     }
 
+    /// Takes over the timeouts of `config`, for requests that begin from now on.
+    pub fn set_timeouts(&self, config: &config::Upstream) {
+        self.sender.set_timeouts(config);
+    }
+
     /// Whether there is an API key.
     pub fn has_key(&self) -> bool {
         self.sender.has_key()

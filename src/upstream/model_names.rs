@@ -36,6 +36,11 @@ impl ModelNames {
         }))
     }
 
+    /// Whether `other` has the same aliases and patterns.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.aliases == other.0.aliases && self.0.exposed == other.0.exposed
+    }
+
     /// The id of a model at upstream. `id` may be an alias.
     pub fn resolve<'a>(&'a self, id: &'a str) -> &'a str {
         self.0.aliases.get(id).map_or(id, String::as_str)

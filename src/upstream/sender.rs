@@ -1,8 +1,9 @@
 //! Sends requests of the [`Client`](super::client::Client): attempt after attempt until a
 //! successful reply begins, within the timeouts. And begins to read the reply.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use secrecy::{ExposeSecret, SecretString};
@@ -34,8 +35,16 @@ pub(super) struct Sender {
     transport: Transport,
     /// The API key, which no error may contain.
     secret: Option<SecretString>,
-    timeouts: Timeouts,
+    timeouts: ArcSwap<Timeouts>,
     retry: Policy,
+}
+
+fn timeouts(config: &config::Upstream) -> Timeouts {
+    Timeouts {
+        purpose: Purpose::Answer,
+        first_token: config.first_token_timeout,
+        idle: config.idle_timeout,
+    }
 }
 
 impl Sender {
@@ -48,11 +57,7 @@ impl Sender {
         Ok(Self {
             transport: Transport::new(config)?,
             secret: config.api_key().cloned(),
-            timeouts: Timeouts {
-                purpose: Purpose::Answer,
-                first_token: config.first_token_timeout,
-                idle: config.idle_timeout,
-            },
+            timeouts: ArcSwap::from_pointee(timeouts(config)),
             retry: Policy::new(config.retries, config.retry_wait),
         })
     }
@@ -78,7 +83,13 @@ impl Sender {
 
     /// The timeouts of a request with these `options`.
     pub(super) fn timeouts(&self, options: RequestOptions<'_>) -> Timeouts {
-        self.timeouts.before_fallback(options.first_token_max)
+        let timeouts = **self.timeouts.load();
+        timeouts.before_fallback(options.first_token_max)
+    }
+
+    /// Takes over the timeouts of `config`, for requests that begin from now on.
+    pub(super) fn set_timeouts(&self, config: &config::Upstream) {
+        self.timeouts.store(Arc::new(timeouts(config)));
     }
 
     /// The attempts of a request with these `timeouts` that begins now.

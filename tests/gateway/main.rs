@@ -73,6 +73,8 @@ mod proxies;
 mod reasons;
 mod reflection;
 mod refusals;
+#[cfg(unix)]
+mod reload;
 mod replayed_answers;
 mod reports;
 mod retries;

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::time::{Instant, timeout_at};
 
 use super::{client::Client, model_names::ModelNames, options::RequestOptions};
@@ -39,7 +40,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct Catalogue {
     upstream: Client,
-    names: ModelNames,
+    names: Arc<ArcSwap<ModelNames>>,
     shared: Arc<Shared>,
 }
 
@@ -75,14 +76,29 @@ impl Catalogue {
     pub fn new(upstream: Client, names: ModelNames) -> Self {
         Self {
             upstream,
-            names,
+            names: Arc::new(ArcSwap::from_pointee(names)),
             shared: Arc::default(),
         }
     }
 
     /// The names of models at the gateway.
-    pub fn names(&self) -> &ModelNames {
-        &self.names
+    pub fn names(&self) -> ModelNames {
+        ModelNames::clone(&self.names.load())
+    }
+
+    /// Replaces the names. Lists show them as soon as the list of models has been fetched again,
+    /// which begins now if there is one. Call it within a Tokio runtime.
+    pub fn set_names(&self, names: ModelNames) {
+        self.names.store(Arc::new(names));
+        let has_copy = self
+            .shared
+            .copy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        if has_copy {
+            self.shared.fetches.refresh(|| self.fetch());
+        }
     }
 
     /// The current snapshot, fetched first if there is none. An old one is refreshed in the
@@ -173,7 +189,7 @@ impl Catalogue {
                     .upstream
                     .get_text(&["models"], RequestOptions::default())
                     .await?;
-                let names = catalogue.names.clone();
+                let names = catalogue.names();
                 // On a thread of its own: the list has several MB.
                 let copy = tokio::task::spawn_blocking(move || Snapshot::new(&text, &names)).await;
                 copy.map_err(Error::internal)?
