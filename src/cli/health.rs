@@ -1,15 +1,21 @@
 //! `featherwire health`: the probe of a container, which has no other program to ask with.
 
-use std::{convert::Infallible, future::pending, process::ExitCode, time::Duration};
+use std::{convert::Infallible, future::pending, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
-use http::{Request, StatusCode, Uri, header};
+use http::{Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 
-use super::{failure::Failure, output};
+use super::{client_tls, failure::Failure, health_tls, output};
 use crate::config;
 
 /// The longest wait for the answer. Supervisors wait for a probe about as long.
@@ -35,7 +41,7 @@ impl Health {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         let gateway = self.place.url();
         let path = if self.live { "/healthz" } else { "/readyz" };
-        let answer = timeout(TIMEOUT, ask(&gateway, path)).await;
+        let answer = timeout(TIMEOUT, ask(&self.place, &gateway, path)).await;
         let (status, text) = answer.unwrap_or_else(|_| {
             let seconds = TIMEOUT.as_secs();
             Err(Failure::failed(format_args!(
@@ -57,24 +63,54 @@ impl Health {
 }
 
 /// The status and the text of the answer.
-async fn ask(gateway: &str, path: &str) -> Result<(StatusCode, String), Failure> {
+async fn ask(
+    place: &config::HealthPlace,
+    gateway: &str,
+    path: &str,
+) -> Result<(StatusCode, String), Failure> {
     let uri: Uri = gateway.parse()?;
-    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+    let has_tls = uri.scheme() == Some(&Scheme::HTTPS);
+    let (host, default_port) = (
+        uri.host().unwrap_or_default(),
+        if has_tls { 443 } else { 80 },
+    );
+    let port = uri.port_u16().unwrap_or(default_port);
     let host_without_brackets = host.trim_matches(['[', ']']);
     let stream = TcpStream::connect((host_without_brackets, port)).await;
     let stream = stream.map_err(|error| format!("no gateway at {gateway}: {error}"))?;
     let request = Request::get(path)
         .header(header::HOST, format!("{host}:{port}"))
         .body(Empty::<Bytes>::new())?;
-    let not_http = |error| format!("{gateway}{path} gives no answer: {error}");
+    if !has_tls {
+        return exchange(stream, request, gateway).await;
+    }
+    let name = ServerName::try_from(host_without_brackets.to_owned())?;
+    let connector = TlsConnector::from(Arc::new(health_tls::config(place)?));
+    let stream = connector.connect(name, stream).await.map_err(|error| {
+        let problem = client_tls::problem(&error).unwrap_or_else(|| error.to_string());
+        format!("no gateway at {gateway}: {problem}")
+    })?;
+    exchange(stream, request, gateway).await
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Empty<Bytes>>,
+    gateway: &str,
+) -> Result<(StatusCode, String), Failure> {
+    let url = format!("{gateway}{}", request.uri());
+    let no_answer = |error: hyper::Error| {
+        let problem = client_tls::problem(&error).unwrap_or_else(|| error.to_string());
+        format!("{url} gives no answer: {problem}")
+    };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(not_http)?;
+        .map_err(no_answer)?;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(not_http)?;
+        let response = sender.send_request(request).await.map_err(no_answer)?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| format!("{gateway}{path} breaks off: {error}"))?;
+        let body = body.map_err(|error| format!("{url} breaks off: {error}"))?;
         let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
         Ok((head.status, text))
     };

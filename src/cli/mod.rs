@@ -25,6 +25,7 @@ mod effective;
 mod emulator;
 mod failure;
 mod health;
+mod health_tls;
 mod inputs;
 mod keys;
 mod ledger;

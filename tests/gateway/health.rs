@@ -8,6 +8,7 @@ use tokio::{
 
 use crate::support::{
     Emulator, Gateway, PATIENCE, Reply, Scripted,
+    certificates::{Authority, Files},
     program::{Ended, featherwire, run},
 };
 
@@ -108,4 +109,44 @@ async fn health_fails_where_no_gateway_answers_and_waits_only_seconds() {
     let everywhere = address.replace("127.0.0.1", "[::]");
     let nobody = health(&[], &[("FEATHERWIRE_LISTEN", &everywhere)]).await;
     assert!(nobody.err.contains("http://[::1]:"), "{}", nobody.err);
+}
+
+#[tokio::test]
+async fn health_asks_its_own_gateway_by_tls_and_verifies_one_that_is_named() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let authority = Authority::new();
+    let files = Files::of(&authority.server("gateway"));
+    let secured = Gateway::with(upstream.address, |config| config.tls = files.options()).await;
+    let (own, named) = (
+        secured.address.to_string(),
+        format!("https://{}", secured.address),
+    );
+    let cert = files.path("tls.crt").display().to_string();
+    let ca = files.write("ca.crt", &authority.pem).display().to_string();
+    let tls = [
+        ("FEATHERWIRE_LISTEN", &*own),
+        ("FEATHERWIRE_TLS_CERT", &*cert),
+    ];
+    for (arguments, variables) in [
+        // By an address that the certificate need not have.
+        (vec![], tls.to_vec()),
+        (vec!["--gateway", &*named, "--gateway-ca", &*ca], vec![]),
+    ] {
+        let ended = health(&arguments, &variables).await;
+        let (code, out) = (ended.code, ended.out.as_str());
+        assert_eq!((code, out), (Some(0), "ready\n"), "{}", ended.err);
+    }
+    let stranger = health(&["--gateway", &named], &[]).await;
+    assert_eq!(stranger.code, Some(1));
+    assert!(stranger.err.contains("--gateway-ca"), "{}", stranger.err);
+
+    // The administration's listener comes first.
+    let gateway = Gateway::to(upstream.address).await;
+    let plain = gateway.address.to_string();
+    let mut variables = tls.to_vec();
+    variables.push(("FEATHERWIRE_ADMIN_LISTEN", &plain));
+    let with_tls = health(&[], &variables).await;
+    assert!(with_tls.err.contains("TLS"), "{}", with_tls.err);
+    variables.push(("FEATHERWIRE_ADMIN_WITHOUT_TLS", "true"));
+    assert_eq!(health(&[], &variables).await.out, "ready\n");
 }
