@@ -67,7 +67,7 @@ until_true() {
 install_packages() {
   local missing=() name
   for name in umoci skopeo systemd-analyze:systemd prometheus promtool:prometheus ip:iproute2 curl openssl unshare:util-linux \
-    readelf:binutils jq; do
+    readelf:binutils objcopy:binutils; do
     command -v "${name%%:*}" >/dev/null || missing+=("${name##*:}")
   done
   [[ -s /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
@@ -96,4 +96,15 @@ install_tools() {
 
 cargo_install() {
   cargo install --quiet --locked --root "$tools/cargo" --target-dir "$work/cargo" --profile dev "$1@$2"
+}
+
+# suite NAME COMMAND…: runs a script whose lines `ok …` and `not ok …` are its checks.
+suite() {
+  local name=$1 code=0
+  shift
+  timeout "$seconds_max" "$@" </dev/null >"$work/suite.out" 2>"$work/suite.err" || code=$?
+  grep -E '^(not )?ok ' "$work/suite.out" | tee -a "$results" || true
+  if [[ $code -ne 0 ]] || ! grep -qE '^(not )?ok ' "$work/suite.out"; then
+    report "not ok $name: ended with exit code $code: $(tail -n 5 "$work/suite.err" | tr '\n' ' ')"
+  fi
 }

@@ -1,0 +1,38 @@
+"""Holds the table of log lines in docs/operations.md to the lines that the program can write."""
+
+import re
+from pathlib import Path
+
+CALL = re.compile(r"tracing::(?:info|warn|error)!\(")
+# A string, or what begins and ends parentheses.
+PART = re.compile(r'"((?:[^"\\]|\\.)*)"|([()])', re.S)
+
+
+def messages():
+    for file in Path("src").rglob("*.rs"):
+        source = file.read_text().split("#[cfg(test)]\nmod tests")[0]
+        for call in CALL.finditer(source):
+            depth, message = 1, None
+            for part in PART.finditer(source, call.end()):
+                if part[2]:
+                    depth += 1 if part[2] == "(" else -1
+                    if depth == 0:
+                        break
+                else:
+                    message = re.sub(r"\\\n\s*", "", part[1])
+            if message:
+                # The fixed part of a message that begins with a value.
+                yield re.sub(r"^\{\w+\}\. ", "", message)
+
+
+def check(what, wrong):
+    """`run` counts these lines."""
+    wrong = sorted(wrong)
+    print(f"not ok runbook: {what}: {'; '.join(wrong)}" if wrong else f"ok runbook: {what}", flush=True)
+
+
+written = set(messages())
+rows = set(re.findall(r"^\| (?:warn, error|info|warn|error) \| `(.+?)` \|", Path("docs/operations.md").read_text(), re.M))
+assert len(written) > 30, "the source is not what this check takes it for"
+check("every line of the log is explained", written - rows)
+check("every line that is explained exists", rows - written)

@@ -1,0 +1,83 @@
+# The systemd unit: verified, scored, and started by a systemd of its own in namespaces of its own.
+
+unit=deploy/systemd/featherwire.service
+
+# The program that the unit names has to exist.
+stage=$work/unit
+rm -rf "$stage"
+mkdir -p "$stage/usr/bin" "$stage/etc/systemd/system"
+touch "$stage/usr/bin/featherwire" && chmod +x "$stage/usr/bin/featherwire"
+cp "$unit" "$stage/etc/systemd/system/"
+sed "s|/usr/bin/featherwire|$stage/usr/bin/featherwire|" "$unit" >"$stage/featherwire.service"
+expect "systemd: the unit has no mistake" "(nothing said)" bash -c \
+  'out=$(systemd-analyze verify "$1" 2>&1) && [[ -z $out ]] && echo "(nothing said)" || echo "$out"' - "$stage/featherwire.service"
+# 20 of 100: systemd calls that OK. What is left is the network, which a gateway needs.
+succeeds "systemd: the unit is hardened" systemd-analyze security --offline=yes --threshold=20 --no-pager "$unit"
+
+# Where there are control groups of version 2: at the top, or beside those of version 1.
+groups2=$(findmnt --noheadings --output TARGET --types cgroup2 | head -n 1)
+if [[ $EUID -ne 0 || -z $groups2 ]]; then
+  echo "# systemd: not started, because that needs root and control groups (version 2)"
+  return 0
+fi
+needs_program
+
+mkdir -p "$stage/etc/featherwire"
+cp "$program" "$stage/usr/bin/featherwire"
+echo "key-of-the-account" >"$stage/etc/featherwire/featherless-api-key"
+chmod 0600 "$stage/etc/featherwire/featherless-api-key"
+echo "FEATHERLESS_BASE_URL=http://127.0.0.1:8001/v1" >"$stage/etc/featherwire/environment"
+# There is no journal.
+mkdir "$stage/etc/systemd/system/featherwire.service.d"
+printf '[Service]\nStandardError=append:/run/featherwire.log\n' >"$stage/etc/systemd/system/featherwire.service.d/log.conf"
+group=$groups2/featherwire-tests-$$
+mkdir "$group"
+bash -c 'echo $$ >"$1/cgroup.procs" && exec unshare --mount --pid --uts --ipc --net --cgroup --fork --kill-child \
+  bash "$2" "$3" "$4"' - "$group" "$here/in_systemd" "$stage" "$work" 2>"$work/systemd.log" &
+pids+=("$!")
+until_true bash -c "pgrep -P $!"
+supervisor=$(pgrep -P "$!")
+inside=(nsenter --target "$supervisor" --mount --pid --uts --ipc --net --cgroup --root --wd env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin)
+until_true bash -c '[[ $("$@" systemctl is-system-running) == running ]]' - "${inside[@]}" || cat "$work/systemd.log" >&2
+"${inside[@]}" ip link set lo up
+"${inside[@]}" featherwire emulator --listen 127.0.0.1:8001 2>"$work/emulator.log" &
+pids+=("$!")
+until_true "${inside[@]}" curl -sS http://127.0.0.1:8001/
+
+systemctl=("${inside[@]}" systemctl)
+show=("${systemctl[@]}" show featherwire --value --property)
+call=("${inside[@]}" curl -sS --max-time 20 http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json'
+  -d '{"model": "meta-llama/Meta-Llama-3.1-8B-Instruct", "max_tokens": 5, "messages": [{"role": "user", "content": "Hello"}]}')
+succeeds "systemd: the unit starts" "${systemctl[@]}" start featherwire
+if [[ $("${show[@]}" ActiveState) != active ]]; then
+  "${systemctl[@]}" status featherwire --no-pager >&2 || true
+  "${inside[@]}" cat /run/featherwire.log >&2 || true
+fi
+expect "systemd: it is active when callers are served" "ready" "${inside[@]}" featherwire health
+expect "systemd: its status says what it does" "serving on 127.0.0.1:8000" "${show[@]}" StatusText
+expect "systemd: it answers a call with the key that systemd loaded" '"finish_reason"' "${call[@]}"
+main=$("${show[@]}" MainPID)
+expect "systemd: its user is a dynamic one without capabilities, and its system calls are filtered" "0000000000000000 1 2" \
+  "${inside[@]}" awk '/^(CapEff|NoNewPrivs|Seccomp):/ {printf "%s ", $2}' "/proc/$main/status"
+fails "systemd: it cannot read the file of the key" "denied" \
+  "${inside[@]}" setpriv --reuid="$("${inside[@]}" stat -c %u "/proc/$main")" --clear-groups \
+  cat /etc/featherwire/featherless-api-key
+succeeds "systemd: the database is in its state directory" \
+  "${inside[@]}" test -s /var/lib/private/featherwire/featherwire.db
+# As docs/deploy.md says.
+expect "systemd: a key is made in that database by its user" "gw_live_" "${inside[@]}" systemd-run --quiet --pipe \
+  --property=DynamicUser=yes --property=User=featherwire --property=StateDirectory=featherwire \
+  --setenv=FEATHERWIRE_DATA_DIR=/var/lib/featherwire /usr/bin/featherwire keys create --name my-app
+succeeds "systemd: a reload" "${systemctl[@]}" reload featherwire
+expect "systemd: the same process serves after the reload" "$main" "${show[@]}" MainPID
+# It has a key now, so calls need one.
+expect "systemd: and takes calls" "ready" "${inside[@]}" featherwire health
+succeeds "systemd: the unit stops" "${systemctl[@]}" stop featherwire
+expect "systemd: the drain has succeeded" "success" "${show[@]}" Result
+# Options that are wrong: no further try.
+"${inside[@]}" sh -c 'echo FEATHERWIRE_WORKERS=none >>/etc/featherwire/environment'
+fails "systemd: wrong options fail the start" "failed" "${systemctl[@]}" start featherwire
+expect "systemd: and are not tried again" "failed" "${show[@]}" ActiveState
+stop
+pids=()
+until_true bash -c 'find "$1" -depth -type d -exec rmdir {} + && [[ ! -e $1 ]]' - "$group" || true
