@@ -36,6 +36,23 @@ pub(super) struct Look {
     pub(super) has_colours: bool,
 }
 
+/// The name of a field, with the signs around it in each form. [`name!`] makes it.
+pub(super) struct Name {
+    pub(super) text: &'static str,
+    pub(super) json: &'static str,
+}
+
+/// The [`Name`] of a field.
+macro_rules! name {
+    ($name:literal) => {
+        &$crate::telemetry::line::Name {
+            text: concat!(" ", $name, "="),
+            json: concat!(",\"", $name, "\":"),
+        }
+    };
+}
+pub(super) use name;
+
 /// Writes a line to the end of a text.
 pub(super) struct Line<'a> {
     text: &'a mut String,
@@ -67,41 +84,53 @@ impl<'a> Line<'a> {
                 push_now(text);
                 text.extend(["\",\"level\":\"", padded(level).trim_start(), "\""]);
                 let mut line = Self { text, look };
-                line.text_field("target", target);
-                line.text_field("message", message);
+                line.text_field(name!("target"), target);
+                line.text_field(name!("message"), message);
                 return line;
             }
         }
         Self { text, look }
     }
 
-    /// Adds a field with a text.
-    pub(super) fn text_field(&mut self, name: &str, value: &str) {
+    /// Adds a field with a text from outside.
+    pub(super) fn text_field(&mut self, name: &Name, value: &str) {
         self.name(name);
-        match (self.look.format, is_plain(value)) {
-            (Format::Text, true) => self.text.push_str(value),
-            (Format::Json, true) => self.text.extend(["\"", value, "\""]),
-            (_, false) => push_quoted(self.text, value),
+        self.value(value);
+    }
+
+    /// Adds a field with a text that is a name in the code: it needs neither quotes nor escapes.
+    pub(super) fn word_field(&mut self, name: &Name, value: &'static str) {
+        self.name(name);
+        match self.look.format {
+            Format::Text => self.text.push_str(value),
+            Format::Json => self.text.extend(["\"", value, "\""]),
         }
     }
 
     /// Adds a field with a number.
-    pub(super) fn number_field(&mut self, name: &str, value: impl itoa::Integer) {
+    pub(super) fn number_field(&mut self, name: &Name, value: impl itoa::Integer) {
         self.name(name);
         self.text.push_str(itoa::Buffer::new().format(value));
     }
 
     /// Adds a field with a number that may be unknown. An unknown one has no field.
-    pub(super) fn known_field(&mut self, name: &str, value: Option<u64>) {
+    pub(super) fn known_field(&mut self, name: &Name, value: Option<u64>) {
         if let Some(value) = value {
             self.number_field(name, value);
         }
     }
 
-    /// Adds a field with a truth value.
-    pub(super) fn truth_field(&mut self, name: &str, value: bool) {
-        self.name(name);
-        self.text.push_str(if value { "true" } else { "false" });
+    /// Adds a field of an event, whose `name` is known only now. `is_text`: the value may need
+    /// quotes and escapes.
+    pub(super) fn event_field(&mut self, name: &str, value: &str, is_text: bool) {
+        match self.look.format {
+            Format::Text => self.text.extend([" ", name, "="]),
+            Format::Json => self.text.extend([",\"", name, "\":"]),
+        }
+        match is_text {
+            true => self.value(value),
+            false => self.text.push_str(value),
+        }
     }
 
     /// Ends the line.
@@ -112,11 +141,18 @@ impl<'a> Line<'a> {
         });
     }
 
-    /// Names are those of fields in code, which need no escapes.
-    fn name(&mut self, name: &str) {
-        match self.look.format {
-            Format::Text => self.text.extend([" ", name, "="]),
-            Format::Json => self.text.extend([",\"", name, "\":"]),
+    fn name(&mut self, name: &Name) {
+        self.text.push_str(match self.look.format {
+            Format::Text => name.text,
+            Format::Json => name.json,
+        });
+    }
+
+    fn value(&mut self, value: &str) {
+        match (self.look.format, is_plain(value)) {
+            (Format::Text, true) => self.text.push_str(value),
+            (Format::Json, true) => self.text.extend(["\"", value, "\""]),
+            (_, false) => push_quoted(self.text, value),
         }
     }
 }
@@ -260,8 +296,8 @@ mod tests {
             has_colours: false,
         };
         let mut line = Line::begin(&mut text, look, Level::INFO, "featherwire::x", "call");
-        line.text_field("model", value);
-        line.number_field("tokens", 7);
+        line.text_field(name!("model"), value);
+        line.number_field(name!("tokens"), 7);
         line.end();
         text
     }

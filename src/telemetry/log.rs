@@ -26,7 +26,7 @@ use tracing_subscriber::{
 
 use super::{
     filter::Filter,
-    line::{Format, Line, Look},
+    line::{Format, Line, Look, name},
     writer::Writer,
 };
 
@@ -62,7 +62,7 @@ pub fn start(filter: Filter, format: Format) {
             let mut text = String::new();
             let message = "lines of the log were lost: standard error did not take them";
             let mut line = Line::begin(&mut text, look(), Level::WARN, module_path!(), message);
-            line.number_field("lines", lost);
+            line.number_field(name!("lines"), lost);
             line.end();
             text
         }),
@@ -161,26 +161,32 @@ struct Fields<'a, 'b>(&'a mut Line<'b>);
 impl Visit for Fields<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() != "message" {
-            self.0.text_field(field.name(), &format!("{value:?}"));
+            let value = format!("{value:?}");
+            self.0.event_field(field.name(), &value, true);
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         // A field for something that there is not.
         if !value.is_empty() {
-            self.0.text_field(field.name(), value);
+            self.0.event_field(field.name(), value, true);
         }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.truth_field(field.name(), value);
+        let value = if value { "true" } else { "false" };
+        self.0.event_field(field.name(), value, false);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.number_field(field.name(), value);
+        let mut digits = itoa::Buffer::new();
+        self.0
+            .event_field(field.name(), digits.format(value), false);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.number_field(field.name(), value);
+        let mut digits = itoa::Buffer::new();
+        self.0
+            .event_field(field.name(), digits.format(value), false);
     }
 }

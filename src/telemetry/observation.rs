@@ -13,7 +13,7 @@ use tracing::Level;
 
 use super::{
     finished::{CallEnd, End, FinishedCall},
-    line::Line,
+    line::{Line, Name, name},
     log,
     metrics::CallMetrics,
 };
@@ -167,10 +167,10 @@ impl Drop for Inner {
                 Level::INFO
             };
             log::write(level, TARGET, "call", |line| {
-                line.text_field("method", method.as_str());
-                line.text_field("path", path);
+                line.text_field(name!("method"), method.as_str());
+                line.text_field(name!("path"), path);
                 write(line, &finished, state.status);
-                line.text_field("id", self.id.to_str().unwrap_or_default());
+                line.text_field(name!("id"), self.id.to_str().unwrap_or_default());
             });
         }
     }
@@ -178,43 +178,49 @@ impl Drop for Inner {
 
 /// Writes the fields of a call. What it does not have has no field.
 fn write(line: &mut Line<'_>, call: &FinishedCall<'_>, http_status: Option<u16>) {
-    let known_text = |line: &mut Line<'_>, name, value: Option<&str>| {
+    let known_text = |line: &mut Line<'_>, name: &Name, value: Option<&str>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             line.text_field(name, value);
         }
     };
-    line.text_field("door", call.door);
-    known_text(line, "rpc", call.rpc);
-    known_text(line, "key", call.key);
+    line.word_field(name!("door"), call.door);
+    if let Some(rpc) = call.rpc {
+        line.word_field(name!("rpc"), rpc);
+    }
+    known_text(line, name!("key"), call.key);
     if let Some(model) = call.model {
-        known_text(line, "model", Some(&model.model));
+        known_text(line, name!("model"), Some(&model.model));
         if model.asked != model.model {
-            known_text(line, "model_asked", Some(&model.asked));
+            known_text(line, name!("model_asked"), Some(&model.asked));
         }
     }
-    line.text_field("end", call.end.name());
+    line.word_field(name!("end"), call.end.name());
     match (call.door, call.end) {
-        ("rest", _) => line.known_field("status", http_status.map(u64::from)),
-        (_, End::Finished) => line.text_field("status", "OK"),
-        (_, End::Cancelled) => line.text_field("status", "CANCELLED"),
-        (_, End::Failed) => known_text(line, "status", call.error.map(|error| error.grpc)),
+        ("rest", _) => line.known_field(name!("status"), http_status.map(u64::from)),
+        (_, End::Finished) => line.word_field(name!("status"), "OK"),
+        (_, End::Cancelled) => line.word_field(name!("status"), "CANCELLED"),
+        (_, End::Failed) => known_text(line, name!("status"), call.error.map(|error| error.grpc)),
     }
-    known_text(line, "code", call.error.map(|error| &*error.code));
+    known_text(line, name!("code"), call.error.map(|error| &*error.code));
     if let Some(model) = call.model {
-        line.number_field("waited_ms", model.waited_ms);
-        line.known_field("first_token_ms", model.first_token_ms);
+        line.number_field(name!("waited_ms"), model.waited_ms);
+        line.known_field(name!("first_token_ms"), model.first_token_ms);
     }
     let duration = u64::try_from(call.duration.as_millis()).unwrap_or(u64::MAX);
-    line.number_field("duration_ms", duration);
+    line.number_field(name!("duration_ms"), duration);
     if let Some(model) = call.model {
-        line.number_field("prompt_tokens", model.tokens.prompt);
-        line.number_field("completion_tokens", model.tokens.completion);
-        line.number_field("units", model.units);
-        line.number_field("attempts", model.attempts);
+        line.number_field(name!("prompt_tokens"), model.tokens.prompt);
+        line.number_field(name!("completion_tokens"), model.tokens.completion);
+        line.number_field(name!("units"), model.units);
+        line.number_field(name!("attempts"), model.attempts);
         if model.fallbacks > 0 {
-            line.number_field("fallbacks", model.fallbacks);
+            line.number_field(name!("fallbacks"), model.fallbacks);
         }
-        known_text(line, "upstream_id", model.upstream_request_id.as_deref());
+        known_text(
+            line,
+            name!("upstream_id"),
+            model.upstream_request_id.as_deref(),
+        );
     }
 }
 
