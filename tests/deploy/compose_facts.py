@@ -27,12 +27,17 @@ def is_valid(text):
 
 check("the file is valid by the specification", is_valid(text))
 check("an unknown member is not", not is_valid(text.replace("read_only:", "readonly:")))
-check("a secret that is not declared is not", not is_valid(text.replace("secrets: [grafana-password]", "secrets: [other]")))
+check(
+    "a secret that is not declared is not",
+    not is_valid(text.replace("secrets: [grafana-password]", "secrets: [other]")),
+)
 
 mounts = [mount.split(":")[0] for service in services.values() for mount in service.get("volumes", [])]
 check(
     "every mounted file is in deploy/, and every volume is declared",
-    all((Path("deploy") / mount).exists() if mount.startswith("./") else mount in compose["volumes"] for mount in mounts),
+    all(
+        (Path("deploy") / mount).exists() if mount.startswith("./") else mount in compose["volumes"] for mount in mounts
+    ),
 )
 check("every image has a version", all(":" in service["image"].rsplit("/", 1)[-1] for service in services.values()))
 secrets = {
@@ -43,7 +48,8 @@ secrets = {
 }
 check(
     "the files of secrets are those of the services' secrets",
-    secrets.keys() == compose["secrets"].keys() and all(secret in services[name]["secrets"] for secret, name in secrets.items()),
+    secrets.keys() == compose["secrets"].keys()
+    and all(secret in services[name]["secrets"] for secret, name in secrets.items()),
 )
 check("no secret is a value", all(secret["file"].startswith("secrets/") for secret in compose["secrets"].values()))
 check("the gateway is read-only and has no privilege", gateway["read_only"] and gateway["cap_drop"] == ["ALL"])

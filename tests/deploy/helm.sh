@@ -4,7 +4,8 @@ chart=deploy/helm/featherwire
 for values in "$chart"/ci/*.yaml; do
   name=$(basename "$values" .yaml)
   succeeds "helm: lint with $name" helm lint --strict --quiet "$chart" --values "$values"
-  helm template release "$chart" --values "$values" --namespace apps >"$work/$name.yaml" 2>"$work/helm.err" || cat "$work/helm.err" >&2
+  helm template release "$chart" --values "$values" --namespace apps >"$work/$name.yaml" 2>"$work/helm.err" ||
+    cat "$work/helm.err" >&2
   # The oldest version that the chart is for, and the newest that the schemas have.
   for version in 1.30 1.37; do
     succeeds "helm: $name is valid for Kubernetes $version" kubernetes-validate --strict --quiet --no-warn \

@@ -8,6 +8,7 @@ import http.client
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -29,12 +30,37 @@ LOAD_SECONDS = 30
 
 # What this load does not give data for, by metric.
 EMPTY = {
-    "featherwire_certificate_expiry_timestamp_seconds": "without TLS",
-    "featherwire_certificate_reload_failures_total": "without TLS",
     "featherwire_upstream_refusals_total": "unless Featherless refuses a call that the gateway thought it had units for",
     "featherwire_trace_spans_lost_total": "until traces are on",
-    "featherwire_config_reloads_total": "until the configuration was read again",
 }
+
+
+certificate, key = folder / "certificate.pem", folder / "key.pem"
+subprocess.run(
+    [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=gateway",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:false",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ],
+    check=True,
+    capture_output=True,
+)
+TLS = ssl.create_default_context(cafile=certificate)
 
 
 def check(what, problem=None):
@@ -67,14 +93,19 @@ def until(what, look):
 
 
 def call(url, model, stream, key=KEY, tokens=30):
-    body = {"model": model, "max_tokens": tokens, "stream": stream, "messages": [{"role": "user", "content": "Say hello"}]}
+    body = {
+        "model": model,
+        "max_tokens": tokens,
+        "stream": stream,
+        "messages": [{"role": "user", "content": "Say hello"}],
+    }
     request = urllib.request.Request(
         f"{url}/v1/chat/completions",
         json.dumps(body).encode(),
         {"content-type": "application/json", "authorization": f"Bearer {key}"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=60, context=TLS) as response:
             response.read()
     except (http.client.HTTPException, OSError):
         pass
@@ -82,7 +113,8 @@ def call(url, model, stream, key=KEY, tokens=30):
 
 def load(url, grpc):
     """Calls of every kind until `is_over`: more at a time than there are units, and some that fail."""
-    jobs = [lambda: call(url, MODEL, True)] * 12 + [lambda: call(url, MODEL, False)] * 2
+    # Models that fail cost 4 of the 8 units, and wait for them.
+    jobs = [lambda: call(url, MODEL, True)] * 4 + [lambda: call(url, MODEL, False)]
     jobs += [
         lambda: call(url, "emulator/503-then-ok", True),
         lambda: call(url, "emulator/cut-after-5", True),
@@ -122,16 +154,38 @@ def query(server, expression):
 is_over = threading.Event()
 log = (folder / "gateway.log").open("w")
 gateway = subprocess.Popen(
-    [program, "serve", "--emulator", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--metrics-key-label",
-     "--api-keys", KEY, "--fallback", f"emulator/503={MODEL}", "--retry-wait", "50ms"],
-    stderr=log, env={},
+    [
+        program,
+        "serve",
+        "--emulator",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--metrics-key-label",
+        "--tls-cert",
+        certificate,
+        "--tls-key",
+        key,
+        "--admin-without-tls",
+        "--api-keys",
+        KEY,
+        "--fallback",
+        f"emulator/503={MODEL}",
+        "--retry-wait",
+        "50ms",
+    ],
+    stderr=log,
+    env={},
 )
 port = free_port()
 prometheus = None
 try:
     text = until("the gateway serves", lambda: (folder / "gateway.log").read_text())
-    text = until("it tells its addresses", lambda: re.search(r"on (http://\S+)[\s\S]*administration: (http://\S+)",
-                                                             (folder / "gateway.log").read_text()))
+    text = until(
+        "it tells its addresses",
+        lambda: re.search(r"on (https://\S+)[\s\S]*administration: (http://\S+)", (folder / "gateway.log").read_text()),
+    )
     url, admin = text.groups()
     until("it answers", lambda: get(f"{admin}/readyz"))
     configuration = yaml.safe_load(Path("deploy/prometheus/prometheus.yml").read_text())
@@ -140,28 +194,37 @@ try:
     configuration["scrape_configs"][0]["static_configs"] = [{"targets": [admin.removeprefix("http://")]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     prometheus = subprocess.Popen(
-        ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-         f"--web.listen-address=127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL, stderr=(folder / "prometheus.log").open("w"),
+        [
+            "prometheus",
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=(folder / "prometheus.log").open("w"),
     )
     server = f"http://127.0.0.1:{port}"
     until("Prometheus serves", lambda: get(f"{server}/-/ready"))
 
     def grpc():
-        subprocess.run([program, "chat", "hi", "--gateway", url], env={"FEATHERWIRE_API_KEY": KEY}, capture_output=True, check=False)
+        chat = [program, "chat", "hi", "--gateway", url, "--gateway-ca", certificate]
+        subprocess.run(chat, env={"FEATHERWIRE_API_KEY": KEY}, capture_output=True, check=False)
 
     threads = load(url, grpc)
     time.sleep(LOAD_SECONDS)
 
     # While calls run and wait.
     scrape = get(f"{admin}/metrics")
+    (folder / "metrics").write_text(scrape)
     found = subprocess.run(["promtool", "check", "metrics"], input=scrape, text=True, capture_output=True)
     # These are OpenTelemetry's names.
     hints = [line for line in (found.stdout + found.stderr).splitlines() if line and not line.startswith("gen_ai_")]
     check("promtool finds nothing wrong in /metrics", "; ".join(hints))
     families = [family.name for family in prometheus_text(scrape)]
     check("the client library of Prometheus reads it", None if "featherwire_calls" in families else families)
-    families = [family.name for family in openmetrics(get(f"{admin}/metrics", "application/openmetrics-text; version=1.0.0"))]
+    families = [
+        family.name for family in openmetrics(get(f"{admin}/metrics", "application/openmetrics-text; version=1.0.0"))
+    ]
     check("and reads the form of OpenMetrics", None if "featherwire_calls" in families else families)
 
     dashboard = json.loads(Path("deploy/grafana/featherwire.json").read_text())
@@ -175,11 +238,20 @@ try:
             if not problem and not series and not reasons:
                 problem = f"no data: {expression}"
             check(f"{what}: {reasons[0] if reasons and not series else 'has data'}", problem)
-    rules = [rule for group in yaml.safe_load(Path("deploy/prometheus/alerts.yaml").read_text())["groups"] for rule in group["rules"]]
+    rules = [
+        rule
+        for group in yaml.safe_load(Path("deploy/prometheus/alerts.yaml").read_text())["groups"]
+        for rule in group["rules"]
+    ]
     for rule in rules:
         problem = query(server, rule["expr"])[1]
-        missing = [name for name in names(rule["expr"]) if name not in EMPTY and not query(server, f"count({name})")[0]
-                   and not query(server, f"count({name}_bucket)")[0]]
+        missing = [
+            name
+            for name in names(rule["expr"])
+            if name not in EMPTY
+            and not query(server, f"count({name})")[0]
+            and not query(server, f"count({name}_bucket)")[0]
+        ]
         check(f"alert {rule['alert']} reads metrics that are there", problem or " ".join(missing))
     state = json.loads(get(f"{server}/api/v1/rules"))["data"]["groups"]
     health = [rule["name"] for group in state for rule in group["rules"] if rule["health"] != "ok"]
