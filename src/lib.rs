@@ -49,7 +49,7 @@
 //! - [`emulator`]: the Featherless API on this machine, for trials and tests. It is always reached
 //!   over a socket.
 //! - [`config`]: every option; [`cli`]: every command; [`build_info`]: which program this is.
-//! - [`telemetry`]: the log and the metrics, both views of one value for each call.
+//! - [`telemetry`]: the log, the metrics and the traces, all views of one value for each call.
 //!
 //! # Invariants
 //!
@@ -65,8 +65,8 @@
 //! - No task is spawned for a request. It runs in the task of its connection (HTTP/2: in one that
 //!   hyper spawns, which ends with its stream) and ends with it. So does its connection to
 //!   upstream. What serves several callers has a task: the refresh of the catalogue and of the
-//!   keys, the exchange of budgets with the database, the writer of the ledger, the feed of the
-//!   units, the timers of the queue for units, and the idle connections of a worker. The exception
+//!   keys, the exchange of budgets with the database, the writer of the ledger, the sender of
+//!   traces, the feed of the units, the timers of the queue for units, and the idle connections of a worker. The exception
 //!   is the decoding and encoding of a body of more than [`offload::LARGE_BYTES`]: it runs on a
 //!   thread, few of them at once. It goes on if its caller disconnects, and all that it holds is
 //!   dropped at its end. So does a statement that adds up calls, because the database does not stop
@@ -80,7 +80,7 @@
 //!   once, at its end. Its record in the ledger says the same.
 //! - Nothing per chunk builds a generic JSON value.
 //! - Nothing is retried after a byte of the answer has been sent to the caller.
-//! - Keys, prompts and answers are in no log line and in no error message.
+//! - Keys, prompts and answers are in no log line, in no span and in no error message.
 
 // Both macros panic if the reader has closed the pipe. `cli::output` writes without them.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -11,4 +11,5 @@ pub const TIMEOUTS: &str = "Time-outs";
 pub const EMULATOR: &str = "Emulator";
 pub const GATEWAY: &str = "Gateway";
 pub const LOGGING: &str = "Logging";
+pub const TRACES: &str = "Traces";
 pub const CONFIGURATION: &str = "Configuration";

@@ -32,7 +32,7 @@ pub const LIVE: [&str; 13] = [
 ];
 
 /// The options that need a restart.
-pub const AT_RESTART: [&str; 43] = [
+pub const AT_RESTART: [&str; 62] = [
     "admin_listen",
     "admin_tls_cert",
     "admin_tls_client_ca",
@@ -63,6 +63,24 @@ pub const AT_RESTART: [&str; 43] = [
     "max_inflight_request_bytes",
     "max_request_bytes",
     "metrics_key_label",
+    "otel_bsp_export_timeout",
+    "otel_bsp_max_export_batch_size",
+    "otel_bsp_max_queue_size",
+    "otel_bsp_schedule_delay",
+    "otel_exporter_otlp_endpoint",
+    "otel_exporter_otlp_headers",
+    "otel_exporter_otlp_protocol",
+    "otel_exporter_otlp_timeout",
+    "otel_exporter_otlp_traces_endpoint",
+    "otel_exporter_otlp_traces_headers",
+    "otel_exporter_otlp_traces_protocol",
+    "otel_exporter_otlp_traces_timeout",
+    "otel_resource_attributes",
+    "otel_sdk_disabled",
+    "otel_service_name",
+    "otel_traces_exporter",
+    "otel_traces_sampler",
+    "otel_traces_sampler_arg",
     "queue_limit",
     "queue_timeout",
     "retries",
@@ -72,6 +90,7 @@ pub const AT_RESTART: [&str; 43] = [
     "tls_client_cert_optional",
     "tls_client_keys",
     "tls_key",
+    "trace_upstream",
     "unauthenticated_connections",
     "units",
     "workers",

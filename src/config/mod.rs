@@ -3,7 +3,7 @@
 //!
 //! Each group of options has a file: [`serve`](Serve), [`upstream`](Upstream), [`models`](Models),
 //! [`units`](Units), [`tls`](Tls), [`emulator`](EmulatorOptions), [`gateway`](Gateway),
-//! [`health`](HealthPlace) and [`logging`](Logging).
+//! [`health`](HealthPlace), [`tracing`](Tracing) and [`logging`](Logging).
 
 mod address;
 mod database;
@@ -27,6 +27,7 @@ mod serve;
 mod setting;
 mod sources;
 mod tls;
+mod tracing;
 mod units;
 mod upstream;
 mod values;
@@ -50,5 +51,6 @@ pub use serve::Serve;
 pub use setting::{CONFIG_VARIABLE, Kind, Setting, Settings, quoted};
 pub use sources::{Environment, Found, Origin, Sources};
 pub use tls::{CertificateKey, CertificateName, IsLoopback, Tls, TlsFile, TlsFiles};
+pub use tracing::{Given, SamplerName, TracesExporter, Tracing};
 pub use units::Units;
 pub use upstream::Upstream;

@@ -10,6 +10,13 @@ const PREFIXES: [&str; 2] = ["FEATHERWIRE_", "FEATHERLESS_"];
 /// this.
 const EDITS_MAX: usize = 2;
 
+/// The prefix of OpenTelemetry's variables. There are many more of them than Featherwire reads, with
+/// similar names.
+const FOREIGN_PREFIX: &str = "OTEL_";
+
+/// [`EDITS_MAX`] for these.
+const FOREIGN_EDITS_MAX: usize = 1;
+
 /// The lowest Jaro-Winkler similarity of a suggested name, without its prefix.
 const SIMILARITY_MIN: f64 = 0.8;
 
@@ -104,7 +111,11 @@ impl Names {
     fn misspelt(&self, name: &str) -> Option<&str> {
         let edits = |known: &String| strsim::damerau_levenshtein(known, name);
         let suggestion = self.all.iter().min_by_key(|known| edits(known))?;
-        (edits(suggestion) <= EDITS_MAX).then_some(suggestion)
+        let edits_max = match name.starts_with(FOREIGN_PREFIX) {
+            true => FOREIGN_EDITS_MAX,
+            false => EDITS_MAX,
+        };
+        (edits(suggestion) <= edits_max).then_some(suggestion)
     }
 
     /// The only known name that contains all words of `name`, as FEATHERLESS_API_KEY contains those
@@ -162,6 +173,7 @@ pub(super) mod tests {
             "FEATHERLESS_BASE_URL",
             "FEATHERWIRE_LISTEN",
             "FEATHERWIRE_API_KEYS",
+            "OTEL_BSP_SCHEDULE_DELAY",
         ];
         let serve = serve.map(str::to_owned).to_vec();
         let mut all = serve.clone();
@@ -182,6 +194,7 @@ pub(super) mod tests {
             ("FEATHERWIRE_BASE_URL", "FEATHERLESS_BASE_URL"),
             ("FEATHERLESS_BASEURL", "FEATHERLESS_BASE_URL"),
             ("FEATHERLESS_APIKEY", "FEATHERLESS_API_KEY"),
+            ("OTEL_BSP_SCHEDULE_DELY", "OTEL_BSP_SCHEDULE_DELAY"),
         ] {
             let warning = names().warning(wrong).unwrap();
             assert!(
@@ -207,6 +220,8 @@ pub(super) mod tests {
             "API_KEY",
             "LISTEN",
             "FEATHERLESS_API_KEY",
+            "OTEL_BLRP_SCHEDULE_DELAY",
+            "OTEL_LOGS_EXPORTER",
         ] {
             assert_eq!(names().warning(name), None, "{name}");
         }

@@ -21,6 +21,7 @@ use super::{
     memory,
     models::Models,
     tls::{IsLoopback, Tls},
+    tracing::Tracing,
     units::Units,
     upstream::Upstream,
     values::{connections, duration, is_header_token, size, switch, workers},
@@ -212,6 +213,10 @@ pub struct Serve {
     #[command(flatten)]
     pub units: Units,
 
+    /// The traces.
+    #[command(flatten)]
+    pub tracing: Tracing,
+
     /// The built-in emulator.
     #[command(flatten)]
     pub emulator_options: EmulatorOptions,
@@ -248,6 +253,7 @@ impl Serve {
         self.models.check()?;
         let admin_listen = self.admin_listen.map(|address| address.ip().is_loopback());
         self.tls.check(admin_listen.map(IsLoopback))?;
+        self.tracing.settings()?;
         // The emulator replaces the upstream, so the options of the upstream are not used.
         if self.emulator {
             Ok(())

@@ -24,7 +24,7 @@ use crate::{
     keys::Directory,
     ledger::Ledger,
     service::{ActiveCalls, Arrival},
-    telemetry::{Observation, metrics::CallMetrics},
+    telemetry::{Observation, Observer},
 };
 
 /// Answers the requests of all connections. Cheap to clone.
@@ -38,7 +38,7 @@ struct Inner {
     keys: Directory,
     active_calls: ActiveCalls,
     ledger: Ledger,
-    metrics: CallMetrics,
+    observer: Observer,
 }
 
 impl Front {
@@ -50,7 +50,7 @@ impl Front {
         keys: Directory,
         active_calls: ActiveCalls,
         ledger: Ledger,
-        metrics: CallMetrics,
+        observer: Observer,
     ) -> Self {
         Self(Arc::new(Inner {
             cors: Arc::new(cors),
@@ -59,7 +59,7 @@ impl Front {
             keys,
             active_calls,
             ledger,
-            metrics,
+            observer,
         }))
     }
 
@@ -77,7 +77,7 @@ impl Front {
             keys,
             active_calls,
             ledger,
-            metrics,
+            observer,
         } = &*self.0;
         Self(Arc::new(Inner {
             cors: Arc::clone(cors),
@@ -86,7 +86,7 @@ impl Front {
             keys: keys.clone(),
             active_calls: active_calls.clone(),
             ledger: ledger.clone(),
-            metrics: metrics.clone(),
+            observer: observer.clone(),
         }))
     }
 
@@ -95,8 +95,8 @@ impl Front {
         let early_response = EarlyResponse::watch(&mut request);
         // Records whether the caller reads the response.
         let tracker = ResponseTracker::start(&request);
-        // Gives the call an id. Sees it until its end, for the log and the metrics.
-        let observation = Observation::start(&mut request, &self.0.metrics);
+        // Gives the call an id. Sees it until its end, for the log, the metrics and the traces.
+        let observation = Observation::start(&mut request, &self.0.observer);
         // Records the time of the call's arrival, and whether it has a known key.
         self.arrive(&mut request, &observation);
         // Refuses ambiguous requests, such as requests with two hosts.
@@ -167,7 +167,7 @@ mod tests {
             keys,
             ActiveCalls::default(),
             Ledger::default(),
-            CallMetrics::default(),
+            Observer::default(),
         );
         let size = size_of_val(&front.answer(Request::default()));
         assert!(size <= FUTURE_BYTES_MAX, "{size}");

@@ -22,6 +22,7 @@ use crate::{
     telemetry::{
         self,
         metrics::{self, CallMetrics, Samples, TextFormat, table},
+        traces::Tracer,
     },
 };
 
@@ -31,6 +32,7 @@ pub(super) const PATH: &str = "/metrics";
 /// What is measured, and by whom.
 pub(super) struct Sources {
     pub(super) calls: CallMetrics,
+    pub(super) tracer: Option<Tracer>,
     pub(super) gauges: Gauges,
     pub(super) active_calls: ActiveCalls,
     pub(super) ledger: Ledger,
@@ -155,6 +157,11 @@ impl Sources {
         ] {
             samples.add(table::CONFIG_RELOADS, &[result], count as f64);
         }
+        let lost_spans = self
+            .tracer
+            .as_ref()
+            .map(|tracer| tracer.lost_spans() as f64);
+        samples.add_known(table::SPANS_LOST, lost_spans);
         let is_ready = f64::from(u8::from(readiness.is_ready()));
         samples.add(table::READY, &[], is_ready);
         let revision = build_info::REVISION.unwrap_or_default();

@@ -7,11 +7,11 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     config,
-    error::Result,
+    error::{Error, ErrorCode, Result},
     keys::{Directory, Manager},
     ledger::{Ledger, Queries},
     service::{ActiveCalls, Services},
-    telemetry::metrics::CallMetrics,
+    telemetry::{Observer, metrics::CallMetrics, traces::Traces},
     upstream::Client,
     workers::Workers,
 };
@@ -35,6 +35,7 @@ mod routes;
 mod stalled_response;
 mod timeout_stream;
 pub mod tls;
+mod trace_names;
 mod unauthenticated_connections;
 
 use connections::Connections;
@@ -130,7 +131,11 @@ pub async fn serve(
         None => (None, None),
     };
     index_names(&keys, [Some(&listener), admin_listener.as_ref()]);
-    let metrics = CallMetrics::new(config.metrics_key_label);
+    let traces = start_traces(config)?;
+    let observer = Observer {
+        metrics: CallMetrics::new(config.metrics_key_label),
+        tracer: traces.as_ref().map(|traces| traces.tracer().clone()),
+    };
     let (connection_counts, admin_connection_counts) = (
         ConnectionCounts::new("main"),
         ConnectionCounts::new("admin"),
@@ -154,7 +159,8 @@ pub async fn serve(
         .flatten()
         .find_map(Listener::certificates);
     let sources = metrics::Sources {
-        calls: metrics.clone(),
+        calls: observer.metrics.clone(),
+        tracer: observer.tracer.clone(),
         gauges: services.gauges.clone(),
         active_calls: active_calls.clone(),
         ledger: ledger.clone(),
@@ -177,7 +183,7 @@ pub async fn serve(
         keys.clone(),
         active_calls.clone(),
         ledger,
-        metrics,
+        observer,
     );
     let admin_front = front.for_plane(Plane::Administration);
     let cors = front.cors();
@@ -212,20 +218,43 @@ pub async fn serve(
         () = accept_all(&mut late_admin_connections, admin_listener.as_ref(), workers) => false,
     };
     drop((listener, admin_listener));
-    if is_drained {
-        return Ok(Outcome::Drained);
+    let outcome = match is_drained {
+        true => Outcome::Drained,
+        false => cut(ending, &active_calls).await,
+    };
+    if let Some(traces) = traces {
+        traces.end().await;
     }
+    Ok(outcome)
+}
+
+/// Ends the calls that are still running after the drain timeout, and the connections, which
+/// `ending` waits for.
+async fn cut(mut ending: impl Future + Unpin, active_calls: &ActiveCalls) -> Outcome {
     let calls = active_calls.cut_all();
     if calls == 0 {
         // Only idle connections and streams without a call are left.
-        return Ok(Outcome::Drained);
+        return Outcome::Drained;
     }
     // The remaining callers do not even read the error. Dropping the tasks closes their
     // connections.
     let _ = tokio::time::timeout(FINAL_ERROR_TIMEOUT, &mut ending).await;
     drop(ending);
     active_calls.wait_for_end(FINAL_END_TIMEOUT).await;
-    Ok(Outcome::Cut(calls))
+    Outcome::Cut(calls)
+}
+
+/// Starts the traces, if there are any.
+fn start_traces(config: &config::Serve) -> Result<Option<Traces>> {
+    let misconfigured = |message: String| Error::new(ErrorCode::BadConfiguration, message);
+    let Some(settings) = config.tracing.settings().map_err(misconfigured)? else {
+        return Ok(None);
+    };
+    let traces = Traces::start(settings, trace_names::of(&config.upstream)?);
+    traces.map(Some).map_err(|error| {
+        misconfigured("the client of the trace collector cannot be set up".to_owned())
+            .with_source(error)
+    })
 }
 
 /// Checks what [`serve`] builds of `config`.

@@ -27,7 +27,7 @@ use crate::{
     error::{Error, ErrorCode, Kind, RateState, RateUnit, Result},
     keys::{Allowance, Identity},
     ledger::{Door, Ending, Ledger, Rpc},
-    telemetry::{self, Observation},
+    telemetry::{self, CallTrace, Observation},
 };
 
 /// Is told the deadline of a call. The server implements it to stop sending a response that its
@@ -47,7 +47,7 @@ pub struct Arrival {
     pub active_calls: ActiveCalls,
     /// Takes the record of the call.
     pub ledger: Ledger,
-    /// Is told how the call ended, for the log and the metrics.
+    /// Is told how the call ended, for the log, the metrics and the traces.
     pub observation: Option<Observation>,
     /// Is told a deadline that the request's message sets.
     pub deadline_observer: Option<Arc<dyn DeadlineObserver>>,
@@ -161,7 +161,7 @@ impl Call {
             fallbacks: headers.fallbacks,
             priority: headers.priority,
             wants_report: false,
-            stats: CallStats::default(),
+            stats: CallStats::of(arrival.and_then(|arrival| arrival.observation.as_ref())),
             identity,
             rate: extensions.get().copied(),
             // Among the extensions of gRPC-Web. The REST door sets its own.
@@ -241,6 +241,13 @@ impl Call {
     pub(super) fn note_stream(&self) {
         if let Some(observation) = &self.observation {
             observation.note_stream();
+        }
+    }
+
+    /// Notes something for the trace of the call, if it needs notes.
+    pub(super) fn trace(&self, note: impl FnOnce(&CallTrace)) {
+        if let Some(trace) = self.stats.sent.trace() {
+            note(trace);
         }
     }
 

@@ -28,6 +28,7 @@ use crate::{
     config,
     error::{Error, Result},
     proto::v1::CallReport,
+    telemetry::{CallTrace, TraceEvent},
     upstream::{
         self, Attempts, Catalogue, Client, ModelNames, RequestOptions, StreamMessage, UnaryMessage,
     },
@@ -246,9 +247,11 @@ impl Dispatch {
             sent: Some(&call.stats.sent),
             ..RequestOptions::default()
         };
+        call.trace(|trace| trace.set_streamed(X::IS_STREAM));
         let asking = async {
             loop {
                 let mut candidate = route.next().await?;
+                trace_fallback(call, &route, &candidate.model);
                 let body = request.prepared.body_for(&candidate.model).await?;
                 let sent_before = call.stats.sent.number();
                 let result = self
@@ -282,6 +285,7 @@ impl Dispatch {
     ) -> Result<upstream::Reply<X::Answer>> {
         let model = Arc::clone(&candidate.model);
         let mut permit = self.units.acquire(call, &model).await?;
+        trace_units(call, &permit, permit.waited());
         let mut attempts = None;
         loop {
             let is_circuit_probe = match candidate.start(X::SILENCE_MIN) {
@@ -303,6 +307,7 @@ impl Dispatch {
                     permit.mark_admitted();
                     candidate.mark_answering();
                     call.stats.record_answer();
+                    call.trace(CallTrace::begin_answer);
                     if X::IS_STREAM {
                         call.stats.record_first_token(call.arrived_at.elapsed());
                     }
@@ -310,8 +315,9 @@ impl Dispatch {
                     let upstream::Reply { request_id, answer } = reply;
                     call.note_answer(&model, request_id.as_ref());
                     let answer = X::complete(answer, permit, candidate, &call.stats).await;
-                    if answer.is_err() {
+                    if let Err(error) = &answer {
                         call.release_units();
+                        call.trace(|trace| trace.fail_attempt(error));
                     }
                     return answer.map(|answer| upstream::Reply { request_id, answer });
                 }
@@ -342,6 +348,7 @@ impl Dispatch {
         let waited = permit.waited();
         let permit = if self.units.is_refusal(&error) {
             call.stats.add_refusal();
+            call.trace(|trace| trace.add_event(|| TraceEvent::UpstreamRefusal));
             candidate.pause();
             *attempts = None;
             permit
@@ -362,7 +369,9 @@ impl Dispatch {
             permit.fail(&error);
             return Err(error);
         };
-        permit.inspect_err(|_| _ = call.stats.add_wait(waited + began.elapsed()))
+        permit
+            .inspect(|permit| trace_units(call, permit, began.elapsed()))
+            .inspect_err(|_| _ = call.stats.add_wait(waited + began.elapsed()))
     }
 
     fn route<R: ModelRequest>(&self, call: &Call, request: &Ready<R>) -> Route {
@@ -409,6 +418,21 @@ fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
     } else {
         model.into()
     }
+}
+
+/// Notes for the trace that `model` is asked because another one failed.
+fn trace_fallback(call: &Call, route: &Route, model: &Arc<str>) {
+    call.trace(|trace| {
+        if let Some((from, error)) = route.last_tried() {
+            trace.add_event(|| TraceEvent::fallback(from, model, error));
+        }
+    });
+}
+
+/// Notes for the trace that the call has got units, for which it `waited`.
+fn trace_units(call: &Call, permit: &Permit, waited: Duration) {
+    let units = permit.units();
+    call.trace(|trace| trace.add_event(|| TraceEvent::UnitsGranted { units, waited }));
 }
 
 /// Gives back the permit of a request that was not sent, as if it had left the queue.

@@ -225,6 +225,11 @@ impl Route {
             .map(|(model, error)| (&**model, error.code()))
     }
 
+    /// The model that failed before the next one, and its error.
+    pub(super) fn last_tried(&self) -> Option<&(ModelName, Error)> {
+        self.tried.last()
+    }
+
     /// After a reply: the name that the caller asked for, the model that answers, and the models
     /// that were tried before.
     pub fn into_parts(self) -> (ModelName, Option<ModelName>, Vec<(ModelName, Error)>) {

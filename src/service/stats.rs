@@ -9,6 +9,7 @@ use super::usage::{TellsUsage, Usage};
 use crate::{
     json::Chunk,
     ledger::{TokenSource, Tokens},
+    telemetry::Observation,
     upstream::{SentRequests, StreamMessage},
 };
 
@@ -80,6 +81,14 @@ impl Default for CallStats {
 }
 
 impl CallStats {
+    /// Those of a call that is observed so.
+    pub(super) fn of(observation: Option<&Observation>) -> Self {
+        Self {
+            sent: SentRequests::of(observation),
+            ..Self::default()
+        }
+    }
+
     /// Records that the call holds `units` units for a request, from `since` this time after its
     /// arrival.
     pub(super) fn hold_units(&self, units: u32, since: Duration) {

@@ -1,4 +1,5 @@
-//! What the operator sees: the log and the metrics. Both are views of one value for each request.
+//! What the operator sees: the log, the metrics and the traces. All are views of one value for each
+//! request.
 //!
 //! In reading order:
 //!
@@ -7,6 +8,7 @@
 //! - `log`: the log of the process. `filter`: which lines are logged; `line`: their form; `writer`:
 //!   the thread that writes them.
 //! - [`metrics`]: what `/metrics` answers.
+//! - [`traces`]: the spans of calls, for a collector of OpenTelemetry.
 
 mod filter;
 mod finished;
@@ -14,10 +16,12 @@ mod line;
 mod log;
 pub mod metrics;
 mod observation;
+pub mod traces;
 mod writer;
 
 pub use filter::Filter;
 pub use finished::{CallEnd, End, ModelEnd, TokenCounts};
 pub use line::Format;
 pub use log::{change, flush, lost_lines, start};
-pub use observation::{Observation, REQUEST_ID};
+pub use observation::{Observation, Observer, REQUEST_ID};
+pub use traces::{CallTrace, ContextHeaders, TraceEvent};

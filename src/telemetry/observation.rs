@@ -1,5 +1,5 @@
 //! What is seen of one request, from its arrival to its end. The last holder who lets go of it
-//! writes the log line, and counts the call in the metrics.
+//! writes the log line, counts the call in the metrics, and makes its spans if it is recorded.
 
 use std::{
     fmt,
@@ -16,6 +16,7 @@ use super::{
     line::{Line, Name, name},
     log,
     metrics::CallMetrics,
+    traces::{CallTrace, Tracer},
 };
 use crate::error::Refusal;
 
@@ -31,6 +32,15 @@ const PATH_BYTES_MAX: usize = 256;
 /// The module that the log lines of calls name. `--log` can give it a level of its own.
 const TARGET: &str = "featherwire::calls";
 
+/// Sees all requests of a server. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Observer {
+    /// Counts calls.
+    pub metrics: CallMetrics,
+    /// Begins their traces. `None` if there are no traces.
+    pub tracer: Option<Tracer>,
+}
+
 /// What is seen of one request. Requests, answers, query strings and keys are not.
 #[derive(Clone)]
 pub struct Observation(Arc<Inner>);
@@ -44,6 +54,8 @@ struct Inner {
     /// The method and the path. `None` if no line is logged.
     head: Option<(Method, Box<str>)>,
     metrics: CallMetrics,
+    /// `None` if there are no traces, or if this call is in none.
+    trace: Option<Box<CallTrace>>,
     state: Mutex<State>,
 }
 
@@ -61,7 +73,8 @@ struct State {
 
 impl Observation {
     /// Begins with the head of `request`. Gives it an id, if its caller has not chosen one.
-    pub fn start(request: &mut Request, metrics: &CallMetrics) -> Self {
+    pub fn start(request: &mut Request, observer: &Observer) -> Self {
+        let arrived_at = Instant::now();
         let id = match request.headers().get(REQUEST_ID) {
             Some(id) if is_id(id) => id.clone(),
             _ => new_id(),
@@ -78,13 +91,18 @@ impl Observation {
             let path = path.get(..end).unwrap_or_default();
             (request.method().clone(), path.into())
         });
+        let trace = match &observer.tracer {
+            Some(tracer) if !is_probe => tracer.begin(request, arrived_at, PATH_BYTES_MAX),
+            _ => None,
+        };
         Self(Arc::new(Inner {
             id,
-            arrived_at: Instant::now(),
+            arrived_at,
             door: door_of(request.headers()),
             is_probe,
             head,
-            metrics: metrics.clone(),
+            metrics: observer.metrics.clone(),
+            trace,
             state: Mutex::default(),
         }))
     }
@@ -92,6 +110,11 @@ impl Observation {
     /// When the head of the request had come.
     pub fn arrived_at(&self) -> Instant {
         self.0.arrived_at
+    }
+
+    /// The trace of the call. `None` if nothing is to be noted for it.
+    pub fn trace(&self) -> Option<&CallTrace> {
+        self.0.trace.as_deref()
     }
 
     /// Notes which RPC is called, by its name in the contract. [`CallEnd`] tells it of calls that
@@ -160,6 +183,10 @@ impl Drop for Inner {
         if !self.is_probe {
             self.metrics.record(&finished);
         }
+        if let Some(trace) = &self.trace {
+            let id = self.id.to_str().unwrap_or_default();
+            trace.end(&finished, state.status, id);
+        }
         if let Some((method, path)) = &self.head {
             let level = if self.is_probe {
                 Level::DEBUG
@@ -171,6 +198,9 @@ impl Drop for Inner {
                 line.text_field(name!("path"), path);
                 write(line, &finished, state.status);
                 line.text_field(name!("id"), self.id.to_str().unwrap_or_default());
+                if let Some(id) = self.trace.as_ref().and_then(|trace| trace.recorded_id()) {
+                    line.text_field(name!("trace_id"), &id.to_string());
+                }
             });
         }
     }

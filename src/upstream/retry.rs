@@ -101,6 +101,9 @@ impl Attempts<'_> {
         );
         let Some(wait) = wait else { return Err(error) };
         self.retries += 1;
+        if let Some(sent) = self.sent {
+            sent.note_retry(&error, wait);
+        }
         // A lack of descriptors concerns every call at that time, and has its own log line.
         if !error.is_out_of_descriptors() {
             tracing::info!(

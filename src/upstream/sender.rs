@@ -27,6 +27,7 @@ use crate::{
     config,
     error::{Error, ErrorCode, Result},
     offload,
+    telemetry::ContextHeaders,
 };
 
 /// Sends requests, and knows what all of them share.
@@ -130,11 +131,9 @@ impl Sender {
     ) -> Result<Response<ResponseBody>> {
         attempts.set_no_retries(options.no_retries);
         loop {
-            if let Some(sent) = options.sent {
-                sent.add();
-            }
+            let trace = options.sent.and_then(|sent| sent.add(options.model));
             match self
-                .attempt(timeouts, request, attempts.began(), options)
+                .attempt(timeouts, request, trace, attempts.began(), options)
                 .await
             {
                 Ok(response) => return Ok(response),
@@ -143,16 +142,18 @@ impl Sender {
         }
     }
 
-    /// Sends `request` once and waits for the head of a successful reply.
+    /// Sends `request` once, with the headers of its `trace`, and waits for the head of a successful
+    /// reply.
     async fn attempt(
         &self,
         timeouts: Timeouts,
         request: &Request<'_>,
+        trace: Option<Box<ContextHeaders>>,
         sent: Instant,
         options: RequestOptions<'_>,
     ) -> Result<Response<ResponseBody>> {
         let (deadline, expired) = timeouts.first(sent, options.deadline);
-        let response = timeout_at(deadline, self.transport.send(request)).await;
+        let response = timeout_at(deadline, self.transport.send(request, trace)).await;
         let response = response.map_err(|_| expired.error(timeouts))??;
         let is_readable = is_uncompressed(response.headers());
         if response.status().is_success() {

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     config,
     error::{Error, ErrorCode, Result},
+    telemetry::ContextHeaders,
 };
 
 /// The only content coding that the gateway accepts from upstream. A compressor would hold back
@@ -159,7 +160,7 @@ impl Transport {
         }
     }
 
-    /// Sends `request` and waits for the head of the reply. Dropping the future, or the body of the
+    /// Sends `request`, with the headers of its `trace`, and waits for the head of the reply. Dropping the future, or the body of the
     /// reply, closes the connection.
     ///
     /// # Errors
@@ -167,11 +168,18 @@ impl Transport {
     /// [`Kind::Timeout`](crate::error::Kind::Timeout) if there is no reply.
     /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the gateway is out of file
     /// descriptors.
-    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response<ResponseBody>> {
+    pub(super) async fn send(
+        &self,
+        request: &Request<'_>,
+        trace: Option<Box<ContextHeaders>>,
+    ) -> Result<Response<ResponseBody>> {
         let mut sent = http::Request::new(Full::new(request.body.clone()));
         sent.method_mut().clone_from(&request.method);
         sent.uri_mut().clone_from(&request.uri);
         sent.headers_mut().clone_from(request.headers);
+        if let Some(trace) = trace {
+            trace.add_to(sent.headers_mut());
+        }
         self.pools.current()?.send(sent).await.map_err(unreachable)
     }
 }

@@ -95,6 +95,7 @@ mod surrogates;
 #[cfg(target_os = "linux")]
 mod terminals;
 mod tls;
+mod traces;
 mod unary_via_stream;
 mod unit_reports;
 mod units;

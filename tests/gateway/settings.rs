@@ -84,6 +84,7 @@ async fn an_error_about_a_bad_value_names_its_variable_its_flag_and_an_example_b
                 "FEATHERWIRE_CONFIG",
                 "FEATHERWIRE_DATA_DIR",
                 "FEATHERWIRE_MODEL",
+                "OTEL_SERVICE_NAME",
             ];
             // Paths. `secured::startup` has what is wrong with them.
             let is_path = (variable.contains("TLS") || variable.contains("GATEWAY"))

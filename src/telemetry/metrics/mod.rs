@@ -13,5 +13,6 @@ mod samples;
 pub mod table;
 
 pub use calls::CallMetrics;
+pub(super) use calls::operation_of;
 pub use process::add_process;
 pub use samples::{Samples, TextFormat};

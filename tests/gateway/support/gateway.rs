@@ -90,6 +90,9 @@ impl Gateway {
         config.workers = None;
         config.admin_listen = None;
         config.tls = config::Tls::default();
+        config.tracing.otlp_endpoint = None;
+        config.tracing.otlp_traces_endpoint = None;
+        config.tracing.traces_exporter = None;
         config.upstream.featherless_api_key = Some(SecretString::from("upstream-secret"));
         config.upstream.featherless_base_url = format!("http://{upstream}/v1").parse().unwrap();
         config.drain_timeout = Duration::from_secs(5);

@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod clock;
+pub mod collector;
 pub mod database;
 pub mod door;
 pub mod frames;
@@ -18,6 +19,7 @@ pub mod rest;
 pub mod scripted;
 
 pub use clock::{PATIENCE, advance};
+pub use collector::Collector;
 pub use database::Database;
 pub use door::Door;
 pub use gate::Gate;

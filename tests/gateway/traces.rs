@@ -1,0 +1,467 @@
+//! Traces: the spans of calls, as a collector gets them.
+
+use std::time::Duration;
+
+use featherwire::{
+    config::{Given, Serve},
+    telemetry::traces::Protocol,
+};
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
+use serde_json::json;
+
+use crate::support::{
+    Collector, Door, Emulator, Gateway, MODEL, Reply, Scripted,
+    collector::{events, hex, value},
+    models::{FALLBACK, FIRST, SECOND},
+    poll,
+    program::serve_with_log,
+    prompt,
+    rest::http,
+    scripted::{answer_for, no_capacity, refused, whole},
+};
+
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLERS_SPAN: &str = "00f067aa0ba902b7";
+
+/// The header of a caller in this trace, which is recorded or not.
+fn parent(flags: &str) -> String {
+    format!("00-{TRACE_ID}-{CALLERS_SPAN}-{flags}")
+}
+
+/// Configures traces for this collector.
+fn traced(config: &mut Serve, collector: &Collector) {
+    config.tracing.otlp_endpoint = Some(Given::Value(collector.url()));
+    config.tracing.trace_delay = Given::Value(Duration::from_millis(1));
+}
+
+async fn traced_gateway(upstream: std::net::SocketAddr, collector: &Collector) -> Gateway {
+    Gateway::with(upstream, |config| traced(config, collector)).await
+}
+
+/// The span of a call, and the spans of its attempts in their order.
+fn of_call(spans: &[Span]) -> (&Span, Vec<&Span>) {
+    let of_kind = |kind: SpanKind| spans.iter().filter(move |span| span.kind == kind as i32);
+    let mut calls = of_kind(SpanKind::Server);
+    let call = calls.next().unwrap();
+    assert!(calls.next().is_none(), "one call");
+    let mut attempts: Vec<_> = of_kind(SpanKind::Client).collect();
+    attempts.sort_by_key(|span| span.start_time_unix_nano);
+    for attempt in &attempts {
+        assert_eq!(attempt.trace_id, call.trace_id);
+        assert_eq!(attempt.parent_span_id, call.span_id);
+        assert!(attempt.start_time_unix_nano >= call.start_time_unix_nano);
+        assert!(attempt.end_time_unix_nano >= attempt.start_time_unix_nano);
+    }
+    (call, attempts)
+}
+
+#[track_caller]
+fn has(span: &Span, expected: &[(&str, &str)]) {
+    for (name, text) in expected {
+        let found = value(&span.attributes, name);
+        assert_eq!(found.as_deref(), Some(*text), "{name} of {}", span.name);
+    }
+}
+
+#[tokio::test]
+async fn the_spans_of_a_call_continue_its_callers_trace_and_have_no_text() {
+    let secret = "the prompt of nobody else";
+    for protocol in [Protocol::HttpProtobuf, Protocol::Grpc] {
+        for door in Door::ALL {
+            let collector = Collector::start().await;
+            let emulator = Emulator::start().await;
+            let gateway = Gateway::with(emulator.address, |config| {
+                traced(config, &collector);
+                config.tracing.otlp_protocol = Given::Value(protocol);
+                config.tracing.otlp_headers = Some("x-token=a%20b".into());
+                config.api_keys = vec!["gw_live_very_secret".into()];
+            })
+            .await;
+            let headers = [
+                ("traceparent", &*parent("01")),
+                ("tracestate", "a=1"),
+                ("baggage", "user=baggage-of-a-caller"),
+                ("authorization", "Bearer gw_live_very_secret"),
+                ("x-request-id", "my-id"),
+            ];
+            let request = prompt(MODEL, secret);
+            let answer = gateway.ask_with(door, &request, &headers).await.ok();
+            let spans = collector.wait_for(2).await;
+            let (call, attempts) = of_call(&spans);
+            let [attempt] = attempts[..] else {
+                panic!("{door:?}: one attempt")
+            };
+
+            assert_eq!(hex(&call.trace_id), TRACE_ID);
+            assert_eq!(hex(&call.parent_span_id), CALLERS_SPAN);
+            assert_eq!((&*call.trace_state, call.flags & 0x301), ("a=1", 0x301));
+            let (name, status) = match door {
+                Door::RestUnary | Door::RestStream => {
+                    let expected = [
+                        ("http.request.method", "POST"),
+                        ("http.route", "/v1/chat/completions"),
+                        ("url.path", "/v1/chat/completions"),
+                    ];
+                    has(call, &expected);
+                    ("POST /v1/chat/completions", "http.response.status_code")
+                }
+                _ => {
+                    let method = match door.is_stream() {
+                        true => "StreamChatCompletion",
+                        false => "CreateChatCompletion",
+                    };
+                    let expected = [
+                        ("rpc.system", "grpc"),
+                        ("rpc.service", "featherwire.v1.ChatService"),
+                        ("rpc.method", method),
+                    ];
+                    has(call, &expected);
+                    let name = match door.is_stream() {
+                        true => "featherwire.v1.ChatService/StreamChatCompletion",
+                        false => "featherwire.v1.ChatService/CreateChatCompletion",
+                    };
+                    (name, "rpc.grpc.status_code")
+                }
+            };
+            assert_eq!(call.name, name);
+            let code = value(&call.attributes, status).unwrap();
+            assert!(code == "200" || code == "0", "{code}");
+            let expected = [
+                ("featherwire.request_id", "my-id"),
+                ("featherwire.end", "finished"),
+                ("featherwire.attempts", "1"),
+                ("featherwire.model", MODEL),
+            ];
+            has(call, &expected);
+            assert!(value(&call.attributes, "error.type").is_none());
+            assert_eq!(events(call, "units_granted").len(), 1);
+            let first_tokens = usize::from(door.is_stream());
+            assert_eq!(events(call, "first_token").len(), first_tokens);
+
+            assert_eq!(attempt.name, format!("chat {MODEL}"));
+            let port = emulator.address.port().to_string();
+            let expected = [
+                ("gen_ai.operation.name", "chat"),
+                ("gen_ai.provider.name", "featherless"),
+                ("gen_ai.request.model", MODEL),
+                ("gen_ai.response.model", MODEL),
+                ("gen_ai.request.stream", &door.is_stream().to_string()),
+                ("server.address", "127.0.0.1"),
+                ("server.port", &port),
+            ];
+            has(attempt, &expected);
+            for name in ["gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"] {
+                let tokens = value(&attempt.attributes, name).unwrap();
+                assert!(tokens.parse::<u32>().unwrap() > 0, "{name}: {tokens}");
+            }
+            let first_chunk = "gen_ai.response.time_to_first_chunk";
+            let has_first_chunk = value(&attempt.attributes, first_chunk).is_some();
+            assert_eq!(has_first_chunk, door.is_stream());
+
+            let taken = collector.taken();
+            assert_eq!(taken.headers[0]["x-token"], "a b");
+            let resource = taken.requests[0].resource_spans[0]
+                .resource
+                .clone()
+                .unwrap();
+            let service = value(&resource.attributes, "service.name");
+            assert_eq!(service.as_deref(), Some("featherwire"));
+            let bytes = taken.bytes();
+            let texts = [
+                secret,
+                &answer.content,
+                "gw_live_very",
+                "baggage-of",
+                "upstream-secret",
+            ];
+            for text in texts {
+                let has_text = bytes.windows(text.len()).any(|it| it == text.as_bytes());
+                assert!(!has_text, "{door:?}: {text}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_attempt_has_a_span_and_the_call_says_why_there_are_several() {
+    for door in Door::ALL {
+        let collector = Collector::start().await;
+        let replies = [no_capacity(), no_capacity(), answer_for(door)];
+        let upstream = Scripted::first(replies).await;
+        let gateway = Gateway::with(upstream.address, |config| {
+            traced(config, &collector);
+            config.upstream.retries = 1;
+            config.upstream.retry_wait = Duration::from_millis(1);
+        })
+        .await;
+        let request = prompt(FIRST, "hi");
+        gateway
+            .ask_with(door, &request, &[(FALLBACK, SECOND)])
+            .await
+            .ok();
+        let spans = collector.wait_for(4).await;
+        let (call, attempts) = of_call(&spans);
+        assert!(call.parent_span_id.is_empty(), "a trace of its own");
+        let names: Vec<_> = attempts.iter().map(|attempt| &*attempt.name).collect();
+        let (first, second) = (format!("chat {FIRST}"), format!("chat {SECOND}"));
+        assert_eq!(names, [&*first, &first, &second], "{door:?}");
+        for failed in &attempts[..2] {
+            has(failed, &[("error.type", "no_capacity")]);
+            let status = failed.status.as_ref().unwrap();
+            assert_eq!(status.code, StatusCode::Error as i32);
+            assert!(value(&failed.attributes, "gen_ai.response.model").is_none());
+        }
+        assert!(value(&attempts[2].attributes, "error.type").is_none());
+        let [retry] = events(call, "retry")[..] else {
+            panic!("{door:?}: one retry")
+        };
+        let code = value(&retry.attributes, "error.type");
+        assert_eq!(code.as_deref(), Some("no_capacity"));
+        let [fallback] = events(call, "fallback")[..] else {
+            panic!("{door:?}: one fallback")
+        };
+        for (name, text) in [
+            ("featherwire.fallback.from", FIRST),
+            ("featherwire.fallback.to", SECOND),
+            ("error.type", "no_capacity"),
+        ] {
+            let found = value(&fallback.attributes, name);
+            assert_eq!(found.as_deref(), Some(text), "{name}");
+        }
+        has(
+            call,
+            &[
+                ("featherwire.attempts", "3"),
+                ("featherwire.fallbacks", "1"),
+            ],
+        );
+        assert!(
+            upstream
+                .requests()
+                .iter()
+                .all(|it| it.header("traceparent").is_none())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failed_call_and_a_refusal_for_want_of_units_are_told() {
+    let collector = Collector::start().await;
+    let message = "Per-user concurrency limit exceeded. This user has 8 active units; this \
+                   request requires 1 units (limit: 8, over by 1).";
+    let replies = [
+        refused(429, "concurrency_limit_exceeded", message),
+        Reply::Json(200, whole("hi")),
+        refused(500, "", "inside"),
+    ];
+    let upstream = Scripted::first(replies).await;
+    upstream.set_catalogue(json!({"data": []}));
+    let gateway = Gateway::with(upstream.address, |config| {
+        traced(config, &collector);
+        config.units.units = Some(8);
+    })
+    .await;
+    let path = "/v1/chat/completions";
+    let (status, _) = gateway.post_json(path, prompt(MODEL, "hi")).await;
+    assert_eq!(status, 200);
+    let spans = collector.wait_for(3).await;
+    let (call, attempts) = of_call(&spans);
+    assert_eq!(attempts.len(), 2);
+    assert_eq!(events(call, "upstream_refusal").len(), 1);
+    assert_eq!(events(call, "units_granted").len(), 2);
+
+    let (status, _) = gateway.post_json(path, prompt(MODEL, "hi")).await;
+    assert_eq!(status, 502);
+    let spans = collector.wait_for(5).await;
+    let (call, _) = of_call(&spans[3..]);
+    has(
+        call,
+        &[
+            ("error.type", "upstream_error"),
+            ("http.response.status_code", "502"),
+            ("featherwire.end", "failed"),
+        ],
+    );
+    assert_eq!(call.status.as_ref().unwrap().code, StatusCode::Error as i32);
+
+    // What is wrong with the request is no fault of the gateway. Its path is no name.
+    let (status, _) = gateway.post_json("/v1/unknown?key=secret", "{}").await;
+    assert_eq!(status, 404);
+    let spans = collector.wait_for(6).await;
+    let (call, attempts) = of_call(&spans[5..]);
+    assert!(attempts.is_empty());
+    assert_eq!(call.name, "POST");
+    has(
+        call,
+        &[("url.path", "/v1/unknown"), ("error.type", "unknown_path")],
+    );
+    assert_eq!(call.status.as_ref().unwrap().code, StatusCode::Unset as i32);
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_recorded_leaves_nothing() {
+    let collector = Collector::start().await;
+    let emulator = Emulator::start().await;
+    let gateway = traced_gateway(emulator.address, &collector).await;
+    for door in Door::ALL {
+        let headers = [("traceparent", &*parent("00"))];
+        gateway
+            .ask_with(door, &prompt(MODEL, "hi"), &headers)
+            .await
+            .ok();
+    }
+    // Probes have no spans.
+    for path in ["/healthz", "/readyz"] {
+        let answer = http().get(gateway.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    // The only span is that of the call with a context that is not valid: a new trace.
+    let headers = [("traceparent", &*parent("01").to_uppercase())];
+    let request = json!({"model": MODEL});
+    let answer = gateway.ask_with(Door::GrpcUnary, &request, &headers).await;
+    assert!(answer.failure.is_some(), "no messages");
+    let spans = collector.wait_for(1).await;
+    gateway.stop().await;
+    assert_eq!(collector.taken().spans().len(), 1);
+    assert_ne!(hex(&spans[0].trace_id), TRACE_ID);
+    assert!(spans[0].parent_span_id.is_empty());
+    assert!(spans[0].trace_id.iter().any(|byte| *byte != 0));
+}
+
+#[tokio::test]
+async fn upstream_gets_the_context_only_with_the_option_and_never_the_baggage() {
+    for passes_on in [false, true] {
+        for flags in ["00", "01"] {
+            let collector = Collector::start().await;
+            let upstream = Scripted::always(Reply::Json(200, whole("hi"))).await;
+            let gateway = Gateway::with(upstream.address, |config| {
+                traced(config, &collector);
+                config.tracing.trace_upstream = passes_on;
+            })
+            .await;
+            let headers = [
+                ("traceparent", &*parent(flags)),
+                ("tracestate", "a=1"),
+                ("baggage", "user=x"),
+            ];
+            let request = prompt(MODEL, "hi");
+            gateway
+                .ask_with(Door::RestUnary, &request, &headers)
+                .await
+                .ok();
+            let seen = upstream.only_request();
+            assert_eq!(seen.header("baggage"), None);
+            assert_eq!(seen.header("tracestate"), passes_on.then_some("a=1"));
+            assert_eq!(seen.header("traceparent").is_some(), passes_on);
+            if let Some(sent) = seen.header("traceparent") {
+                let parts: Vec<_> = sent.split('-').collect();
+                assert_eq!((parts[0], parts[1], parts[3]), ("00", TRACE_ID, flags));
+                assert_ne!(parts[2], CALLERS_SPAN);
+                if flags == "01" {
+                    let spans = collector.wait_for(2).await;
+                    let (_, attempts) = of_call(&spans);
+                    assert_eq!(parts[2], hex(&attempts[0].span_id));
+                }
+            }
+            gateway.stop().await;
+            let spans = collector.taken().spans().len();
+            assert_eq!(spans, if flags == "01" { 2 } else { 0 });
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_busy_collector_gets_a_batch_again_and_the_drain_sends_the_last_spans() {
+    let collector = Collector::start().await;
+    let emulator = Emulator::start().await;
+    let gateway = traced_gateway(emulator.address, &collector).await;
+    collector.refuse(Some(503));
+    gateway
+        .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+        .await
+        .ok();
+    collector
+        .until("it has refused", |taken| taken.refused > 0)
+        .await;
+    collector.refuse(None);
+    assert_eq!(collector.wait_for(2).await.len(), 2);
+    gateway.stop().await;
+
+    let gateway = Gateway::with(emulator.address, |config| {
+        traced(config, &collector);
+        config.tracing.trace_delay = Given::Value(Duration::from_secs(3600));
+    })
+    .await;
+    gateway
+        .ask(Door::GrpcStream, &prompt(MODEL, "hi"))
+        .await
+        .ok();
+    gateway.stop().await;
+    assert_eq!(collector.taken().spans().len(), 4);
+}
+
+#[tokio::test]
+async fn calls_go_on_without_the_collector_and_the_log_says_so_once() {
+    let free = Collector::start().await;
+    let address = free.address;
+    drop(free);
+    let url = format!("http://{address}");
+    let (_program, gateway, mut log) = serve_with_log(&[
+        "--emulator",
+        "--tokens-per-second",
+        "0",
+        "--otlp-endpoint",
+        &url,
+        "--trace-delay",
+        "1ms",
+    ])
+    .await;
+    let ask = async || {
+        let request = prompt(MODEL, "hi").to_string();
+        let url = format!("{gateway}/v1/chat/completions");
+        let post = http().post(url).header("content-type", "application/json");
+        let post = post.header("traceparent", parent("01")).body(request);
+        let asked = post.send().await.unwrap();
+        assert_eq!(asked.status(), 200);
+    };
+    let lost = async || {
+        let metrics = http().get(format!("{gateway}/metrics")).send().await;
+        let metrics = metrics.unwrap().text().await.unwrap();
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("featherwire_trace_spans_lost_total "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    ask().await;
+    poll::until("spans are lost", async || lost().await >= 2.0).await;
+    ask().await;
+    poll::until("more spans are lost", async || lost().await >= 4.0).await;
+    let collector = poll::find("it listens again", async || {
+        Some(Collector::at(address).await)
+    })
+    .await;
+    ask().await;
+    assert_eq!(collector.wait_for(2).await.len(), 2);
+    let mut lines = Vec::new();
+    while !lines
+        .iter()
+        .any(|line: &String| line.contains("takes spans again"))
+    {
+        lines.push(log.recv().await.unwrap());
+    }
+    let warnings: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains(" WARN "))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{lines:?}");
+    assert!(
+        warnings[0].contains("spans=2") && warnings[0].contains("refused"),
+        "{warnings:?}"
+    );
+    let called = lines
+        .iter()
+        .filter(|line| line.contains(" call method=POST"));
+    for line in called {
+        assert!(line.contains(&format!("trace_id={TRACE_ID}")), "{line}");
+    }
+}
