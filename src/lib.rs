@@ -45,7 +45,7 @@
 //! - [`rest`]: the REST door to the services. [`grpc`] compares the two doors, file by file.
 //!   `rest::transcode` answers what has no OpenAI shape, such as the administration, by the
 //!   `google.api.http` rules of the contract.
-//! - [`server`]: the listener, the list of layers, and the drain.
+//! - [`server`]: the listeners and their TLS, the list of layers, and the drain.
 //! - [`emulator`]: the Featherless API on this machine, for trials and tests. It is always reached
 //!   over a socket.
 //! - [`config`]: every option; [`cli`]: every command; [`build_info`]: which program this is.

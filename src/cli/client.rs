@@ -101,14 +101,18 @@ pub fn failure(status: &Status) -> Failure {
         .help()
         .and_then(|help| help.links.first())
         .map(|link| format!("\n  see {}", link.url));
-    if reason.is_none() && matches!(status.code(), Code::Unknown | Code::Unavailable) {
+    let is_lost = matches!(
+        status.code(),
+        Code::Unknown | Code::Unavailable | Code::Cancelled
+    );
+    if reason.is_none() && is_lost {
         if let Some(problem) = client_tls::problem(status) {
             return Failure::failed(problem);
         }
         return Failure::failed(
             "the connection to the gateway was lost before the answer was complete: check that the \
-             gateway is running (and that its address begins with https:// if it has TLS), and try \
-             again",
+             gateway is running (if it has TLS, that its address begins with https://, and that it \
+             accepts the certificate of --gateway-cert), and try again",
         );
     }
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));

@@ -95,10 +95,12 @@ fn of_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e TlsError> {
 
 fn sentence(error: &TlsError) -> String {
     use CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+        UnknownIssuer,
     };
     match error {
-        TlsError::InvalidCertificate(UnknownIssuer) => {
+        // Another authority may have the same name.
+        TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => {
             "its certificate is of an authority that is not trusted: give the authority's \
              certificate (--gateway-ca FILE, or FEATHERWIRE_GATEWAY_CA)"
                 .to_owned()

@@ -1,6 +1,7 @@
 //! A gateway with TLS: its doors, its certificates, and those of callers.
 
 mod callers;
+mod commands;
 mod doors;
 mod handshakes;
 mod keys;

@@ -1,6 +1,6 @@
 //! New certificates while the gateway runs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use featherwire::{
     emulator::EmulatorConfig,
@@ -149,6 +149,18 @@ async fn a_broken_pair_keeps_the_previous_one_and_counts_once() {
     assert_ne!(certificate(&secured).await, before);
     assert_eq!(reload.status().reload_failures()["main"], 5);
     assert_eq!(reload.reload_now(), Ok(()), "nothing is new");
+    let metrics = gateway.http().get(gateway.url("/metrics"));
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    let value = |name: &str| {
+        let name = format!("featherwire_certificate_{name}{{listener=\"main\"}} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        value.unwrap_or_else(|| panic!("{name}: {metrics}"))
+    };
+    assert_eq!(value("reload_failures_total"), "5.0");
+    let end = value("expiry_timestamp_seconds").parse::<f64>().unwrap();
+    let days = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let days = (end - days.unwrap().as_secs_f64()) / DAY_SECONDS as f64;
+    assert!((990.0..1000.0).contains(&days), "{days}");
     assert_eq!(secured.gateway.stop().await, Outcome::Drained);
 }
 

@@ -2,27 +2,68 @@
 
 use std::time::Duration;
 
-use featherwire::server::Outcome;
+use bytesize::ByteSize;
+use featherwire::{emulator::EmulatorConfig, server::Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::{Secured, answering};
 use crate::support::{
-    Gateway, MODEL, PATIENCE, Reply, Scripted,
+    Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted,
     certificates::{Authority, Files},
+    door::message,
     frames::{GOAWAY, PREFACE, SETTINGS, frame, next_frame},
     prompt,
     scripted::chunk,
 };
 
 #[tokio::test]
-async fn a_caller_that_disconnects_frees_the_upstream_connection() {
-    let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
-    let secured = Secured::to(upstream.address).await;
-    let mut response = secured.gateway.open_stream(MODEL).await;
-    assert!(response.chunk().await.unwrap().is_some());
-    drop(response);
-    upstream.wait_until_closed().await;
+async fn a_caller_that_disconnects_frees_the_units_and_the_upstream_connection() {
+    let emulator = Emulator::with(EmulatorConfig {
+        tokens_per_second: 1.0,
+        ..EmulatorConfig::default()
+    })
+    .await;
+    let authority = Authority::new();
+    let files = Files::of(&authority.server("gateway"));
+    let mut gateway = Gateway::with(emulator.address, |config| {
+        config.tls = files.options();
+        config.units.units = None;
+    })
+    .await;
+    gateway.credentials = Some(authority.trusted());
+    let mut rest = gateway.open_stream(MODEL).await;
+    assert!(rest.chunk().await.unwrap().is_some());
+    let request = message(&prompt(MODEL, "hi"));
+    let grpc = gateway.grpc().await.stream_chat_completion(request).await;
+    let mut grpc = grpc.unwrap().into_inner();
+    assert!(grpc.message().await.unwrap().is_some());
+    assert_eq!(gateway.units("any").await["running"], 2);
+    drop((rest, grpc));
+    emulator.wait_until_idle().await;
+    gateway
+        .wait_for_units("the units are free", |view| view["in_use"] == 0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_is_still_sending_can_read_why_it_is_refused() {
+    const BODY_BYTES: usize = 4_000_000;
+    let upstream = answering().await;
+    let authority = Authority::new();
+    let files = Files::of(&authority.server("gateway"));
+    let mut gateway = Gateway::with(upstream.address, |config| {
+        config.tls = files.options();
+        config.max_request_bytes = ByteSize(1000);
+    })
+    .await;
+    gateway.credentials = Some(authority.trusted());
+    let (status, answer) = gateway
+        .post_json("/v1/chat/completions", "x".repeat(BODY_BYTES))
+        .await;
+    assert_eq!(status, 413, "{answer}");
+    assert_eq!(answer["error"]["code"], "request_too_large");
+    assert_eq!(upstream.requests().len(), 0);
 }
 
 #[tokio::test]
