@@ -18,6 +18,10 @@ lint:
 clients *groups:
     tests/clients/run {{groups}}
 
+# What is shipped. Only some groups: `just deploy image helm` (Debian, as root)
+deploy *groups:
+    tests/deploy/run {{groups}}
+
 # Measure the hot paths
 bench *args:
     cargo bench {{args}}

@@ -15,7 +15,8 @@ done
 succeeds "helm: a package of it can be made" helm package "$chart" --destination "$work/package"
 expect "helm: the package has the alerts" "FeatherwireDown" \
   tar --to-stdout --extract --gzip --file "$work/package/featherwire-0.1.0.tgz" featherwire/files/alerts.yaml
-suite helm python3 "$here/helm_facts.py" "$work"
+needs_program
+suite helm python3 "$here/helm_facts.py" "$work" "$program"
 
 refused() {
   fails "helm: $1" "$2" helm template release "$chart" "${@:3}"

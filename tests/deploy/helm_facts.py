@@ -1,11 +1,12 @@
-"""What renderings of the chart must have: `helm_facts.py FOLDER`, with the renderings of ci/ in it."""
+"""What renderings of the chart must have: `helm_facts.py FOLDER PROGRAM`, with the renderings of ci/ in the folder."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 
-folder = Path(sys.argv[1])
+folder, program = Path(sys.argv[1]), sys.argv[2]
 renderings = {
     name: {
         (one["kind"], one["metadata"]["name"]): one
@@ -99,6 +100,12 @@ check(
     variables("one")["FEATHERWIRE_CONFIG"] == "/etc/featherwire/featherwire.toml"
     and "featherwire.toml" in one("one", "ConfigMap")["data"],
 )
+file = folder / "featherwire.toml"
+file.write_text(one("one", "ConfigMap")["data"]["featherwire.toml"])
+found = subprocess.run(
+    [program, "config", "check", "--config", file], env={"FEATHERWIRE_DATA_DIR": "/data"}, capture_output=True
+)
+check("one: the program accepts the configuration file", found.returncode == 0)
 probes = [container("many")[f"{name}Probe"]["httpGet"] for name in ["startup", "liveness", "readiness"]]
 check(
     "many: probes use TLS at the listener that needs no client certificate",
