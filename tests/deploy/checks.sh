@@ -67,7 +67,7 @@ until_true() {
 install_packages() {
   local missing=() name
   for name in umoci skopeo systemd-analyze:systemd prometheus promtool:prometheus ip:iproute2 curl openssl unshare:util-linux \
-    readelf:binutils objcopy:binutils; do
+    readelf:binutils objcopy:binutils pgrep:procps findmnt:util-linux; do
     command -v "${name%%:*}" >/dev/null || missing+=("${name##*:}")
   done
   [[ -s /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
