@@ -11,7 +11,7 @@ use super::{
     failure::Failure,
     usage_error,
 };
-use crate::config::{Environment, Names, Setting, Settings, Sources};
+use crate::config::{CONFIG_VARIABLE, Environment, Names, Setting, Settings, Sources};
 
 /// What stays as it was at the start.
 #[derive(Debug)]
@@ -109,7 +109,9 @@ fn with_defaults(command: Command, path: &[String], values: &[Values]) -> Comman
         return command;
     };
     let command = command.mut_args(|arg| {
-        if Setting::of(&arg).is_none() {
+        // This variable has been read, and an empty one is as good as none.
+        let is_config = arg.get_env().is_some_and(|name| name == CONFIG_VARIABLE);
+        if Setting::of(&arg).is_none() && !is_config {
             return arg;
         }
         let of_arg = own.iter().find(|(id, _)| arg.get_id() == id.as_str());

@@ -100,6 +100,13 @@ async fn a_flag_counts_before_a_variable_before_dotenv_before_the_file_before_th
         );
         assert_eq!(line(&printed, "retries"), "retries = 2  # .env line 1");
     }
+    // An empty variable is as good as none.
+    let unnamed = [("FEATHERWIRE_CONFIG", "")];
+    let printed = with_file(&folder, &["config", "print"], &unnamed).await;
+    assert_eq!(
+        line(&printed, "first_token_timeout"),
+        "first_token_timeout = \"5m\"  # default"
+    );
     let missing = with_file(&folder, &["serve", "--config=none.toml"], &[]).await;
     assert!(
         missing.code == Some(1)

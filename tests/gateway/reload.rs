@@ -250,10 +250,10 @@ async fn options_of_calls_change_and_an_option_that_needs_a_restart_is_named_and
 
     gateway.upstream.set_reply_for_model(None);
     gateway.upstream.set_reply(Reply::Silence);
-    let answer = gateway
-        .ask("gw_s3cr3t_old", MODEL, false)
-        .send()
-        .await
+    let asking = gateway.ask("gw_s3cr3t_old", MODEL, false).send();
+    let answer = tokio::time::timeout(PATIENCE, asking).await;
+    let answer = answer
+        .expect("not after the 5 minutes of the start")
         .unwrap();
     let (status, error) = status_and_json(answer).await;
     assert_eq!(
