@@ -6,7 +6,7 @@ use x509_cert::{
     Certificate,
     der::{Decode, oid::db::rfc4519::COMMON_NAME},
     ext::pkix::{
-        SubjectAltName,
+        BasicConstraints, KeyUsage, SubjectAltName,
         name::{DirectoryString, GeneralName},
     },
 };
@@ -47,6 +47,20 @@ impl Parsed {
         };
         let printable = text.chars().filter(|c| !c.is_control());
         printable.take(SUBJECT_CHARS_MAX).collect()
+    }
+
+    /// Whether it may sign other certificates. A caller's certificate may not, and the verification
+    /// does not look at this for the certificates that it starts from.
+    pub(super) fn is_authority(&self) -> bool {
+        let certificate = self.0.tbs_certificate();
+        let constraints = certificate.get_extension::<BasicConstraints>();
+        let usage = certificate.get_extension::<KeyUsage>();
+        matches!(constraints, Ok(Some((_, constraints))) if constraints.ca)
+            && match usage {
+                Ok(Some((_, usage))) => usage.key_cert_sign(),
+                Ok(None) => true,
+                Err(_) => false,
+            }
     }
 
     /// The names that it is recognised by.

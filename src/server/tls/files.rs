@@ -82,6 +82,7 @@ impl Content {
         let verifier = match (&files.client_ca, self.client_ca) {
             (Some(file), Some(content)) => {
                 let authorities = certificates(file, &content?)?;
+                check_authorities(file, &authorities)?;
                 in_use.push(first_to_end(listener, file, &authorities)?);
                 Some(verifier(file, authorities, files.is_client_cert_optional)?)
             }
@@ -162,6 +163,22 @@ fn verifier(
         false => builder,
     };
     builder.build().map_err(|error| unusable(&error))
+}
+
+/// Refuses a certificate that may not sign others, such as a caller's: who has its key could sign
+/// certificates with any name.
+fn check_authorities(file: &TlsFile, authorities: &[CertificateDer<'_>]) -> Result<(), String> {
+    let mut parsed = authorities.iter().filter_map(|der| Parsed::new(der));
+    match parsed.find(|parsed| !parsed.is_authority()) {
+        None => Ok(()),
+        Some(other) => Err(format!(
+            "the certificate {} in {} is not one of an authority (it has no basic constraints with \
+             CA:TRUE, or no key usage keyCertSign): remove it, because callers' certificates are \
+             not listed here",
+            other.subject(),
+            name(file)
+        )),
+    }
 }
 
 /// The certificate that ends first.

@@ -33,7 +33,7 @@ struct Guarded {
     gateway: Gateway,
     authority: Authority,
     callers: Authority,
-    _files: Files,
+    files: Files,
 }
 
 impl Guarded {
@@ -56,7 +56,7 @@ impl Guarded {
             gateway,
             authority,
             callers,
-            _files: files,
+            files,
         }
     }
 
@@ -200,5 +200,29 @@ async fn a_caller_must_show_a_certificate_of_the_right_authority() {
         }
         let right = guarded.with(&guarded.callers.caller("App", vec![]));
         assert_eq!(guarded.who(right, &[]).await.0, 200, "the gateway goes on");
+    }
+}
+
+#[tokio::test]
+async fn the_holder_of_a_listed_certificate_that_is_no_authority_cannot_sign_others() {
+    let upstream = answering().await;
+    let mut guarded = Guarded::to(&upstream, false).await;
+    let callers = &guarded.callers;
+    let listed = [
+        callers.caller("lowly", vec![]),
+        callers.signer_of_lists("lowly"),
+    ];
+    for lowly in listed {
+        let all = [guarded.callers.pem.as_str(), &lowly.cert].concat();
+        guarded.files.write("client-ca.crt", &all);
+        let problem = guarded.gateway.certificates.reload_now().unwrap_err();
+        assert!(problem.contains("CN=lowly"), "{problem}");
+        let forger = Authority::with_the_key_of("lowly", &lowly);
+        let forged = guarded.with(&forger.caller("App", vec![])).http();
+        let url = format!("https://{}/v1/key", guarded.gateway.address);
+        let refused = forged.get(url).send().await;
+        assert!(refused.is_err(), "{refused:?}");
+        let right = guarded.with(&guarded.callers.caller("App", vec![]));
+        assert_eq!(guarded.who(right, &[]).await, (200, "env-1".to_owned()));
     }
 }

@@ -39,6 +39,7 @@ async fn files_that_are_not_usable_are_refused_with_a_sentence() {
         files.path("tls.key").display().to_string(),
     );
     let other_key = write("other.key", &other.key);
+    let ca = write("ca.crt", &authority.pem);
     let empty = write("empty.pem", "");
     let cut = write("cut.pem", other.cert.split_at(200).0);
     let no_der = write(
@@ -119,6 +120,7 @@ async fn files_that_are_not_usable_are_refused_with_a_sentence() {
             "there is no certificate in",
         ),
         (with(&[("--tls-client-ca", &no_der)]), "cannot be read"),
+        (with(&[("--tls-client-ca", &cert)]), "CN=gateway in "),
         (
             with(&[("--tls-client-cert-optional", "")]),
             "set FEATHERWIRE_TLS_CLIENT_CA",
@@ -133,7 +135,7 @@ async fn files_that_are_not_usable_are_refused_with_a_sentence() {
         ),
         // Certificates alone do not open the gateway to other machines.
         (
-            with(&[("--tls-client-ca", &cert), ("--listen", "0.0.0.0:0")]),
+            with(&[("--tls-client-ca", &ca), ("--listen", "0.0.0.0:0")]),
             "without gateway keys",
         ),
     ];

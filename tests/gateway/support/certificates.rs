@@ -9,7 +9,7 @@ use std::{
 use featherwire::config;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SanType, date_time_ymd,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -73,6 +73,23 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.subject_alt_names = names;
         self.sign(&params)
+    }
+
+    /// A certificate with the name of an authority, which may sign only lists of revoked ones.
+    pub fn signer_of_lists(&self, common_name: &str) -> Pair {
+        let mut params = params(common_name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
+        self.sign(&params)
+    }
+
+    /// Signs with the key of a certificate, as an authority does.
+    pub fn with_the_key_of(common_name: &str, pair: &Pair) -> Self {
+        let key = KeyPair::from_pem(&pair.key).unwrap();
+        Self {
+            issuer: Issuer::new(params(common_name), key),
+            pem: pair.cert.clone(),
+        }
     }
 
     fn sign(&self, params: &CertificateParams) -> Pair {
