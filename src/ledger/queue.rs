@@ -36,9 +36,10 @@ pub(super) struct Queue {
     /// Wakes the writer.
     pub(super) wake: Notify,
     is_full: AtomicBool,
+    /// The records that found no room since the start, and how many of them
+    /// [`take_lost`](Self::take_lost) has told.
     lost: AtomicU64,
-    /// Those that [`take_lost`](Self::take_lost) has told.
-    lost_before: AtomicU64,
+    lost_told: AtomicU64,
     /// The bytes of the records that wait in files. The writer sets it.
     pub(super) spill_bytes: AtomicU64,
     ids: Ids,
@@ -86,7 +87,7 @@ impl Ledger {
         Some(LedgerStatus {
             waiting: queue.length(),
             spill_bytes: load(&queue.spill_bytes),
-            lost: load(&queue.lost_before) + load(&queue.lost),
+            lost: load(&queue.lost),
         })
     }
 
@@ -104,7 +105,7 @@ impl Queue {
             wake: Notify::new(),
             is_full: AtomicBool::new(false),
             lost: AtomicU64::new(0),
-            lost_before: AtomicU64::new(0),
+            lost_told: AtomicU64::new(0),
             spill_bytes: AtomicU64::new(0),
             ids: Ids::new(),
         })
@@ -149,9 +150,9 @@ impl Queue {
 
     /// How many records found no room, since the last call of this.
     pub(super) fn take_lost(&self) -> u64 {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        self.lost_before.fetch_add(lost, Ordering::Relaxed);
-        lost
+        // Only the writer calls this.
+        let lost = self.lost.load(Ordering::Relaxed);
+        lost - self.lost_told.swap(lost, Ordering::Relaxed)
     }
 
     fn records(&self) -> MutexGuard<'_, VecDeque<Record>> {

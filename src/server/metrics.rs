@@ -10,7 +10,7 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, Method, Request, header};
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{readiness::Readiness, tls::CertificateStatus};
 use crate::{
@@ -39,6 +39,8 @@ pub(super) struct Sources {
     pub(super) queries: Option<Queries>,
     /// The connections of each listener.
     pub(super) connections: Vec<Arc<ConnectionCounts>>,
+    /// One scrape is answered at a time: its text can have megabytes.
+    pub(super) turn: Semaphore,
     /// The certificates of the listeners, if they have TLS.
     pub(super) certificates: Option<Arc<CertificateStatus>>,
     /// How often the configuration was read again.
@@ -110,6 +112,7 @@ impl Sources {
         self.collect(&mut samples, readiness, inflight);
         let calls = self.calls.clone();
         // Of many models, the text has megabytes.
+        let _turn = self.turn.acquire().await.map_err(Error::internal)?;
         let text = spawn_blocking(move || {
             calls.collect(&mut samples);
             metrics::add_process(&mut samples);

@@ -3,7 +3,10 @@
 
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 
 use crate::{
     config,
@@ -168,6 +171,7 @@ pub async fn serve(
         connections,
         certificates: certificates.cloned(),
         reloads: Arc::clone(live.status()),
+        turn: Semaphore::new(1),
     };
     let changing = services.clone();
     let routes = Routes::new(config, services, &readiness, keys.clone(), Some(sources))?;

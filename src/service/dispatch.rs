@@ -346,6 +346,7 @@ impl Dispatch {
     ) -> Result<Permit> {
         let began = Instant::now();
         let waited = permit.waited();
+        call.stats.begin_wait(call.arrived_at.elapsed());
         let permit = if self.units.is_refusal(&error) {
             call.stats.add_refusal();
             call.trace(|trace| trace.add_event(|| TraceEvent::UpstreamRefusal));
@@ -369,9 +370,14 @@ impl Dispatch {
             permit.fail(&error);
             return Err(error);
         };
+        match &permit {
+            Ok(permit) => {
+                call.stats.end_wait(permit.waited());
+                trace_units(call, permit, began.elapsed());
+            }
+            Err(_) => _ = call.stats.add_wait(waited + began.elapsed()),
+        }
         permit
-            .inspect(|permit| trace_units(call, permit, began.elapsed()))
-            .inspect_err(|_| _ = call.stats.add_wait(waited + began.elapsed()))
     }
 
     fn route<R: ModelRequest>(&self, call: &Call, request: &Ready<R>) -> Route {

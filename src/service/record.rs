@@ -147,7 +147,8 @@ impl Call {
                 Some(asked) if is_in_catalogue(&asked) => asked,
                 _ => Arc::default(),
             };
-            let of_model = || self.model_end(asked, &model, used, upstream_request_id.clone());
+            let of_model =
+                || self.model_end(asked, &model, used, duration, upstream_request_id.clone());
             observation.note_end(CallEnd {
                 end: match ending {
                     Ending::Finished => End::Finished,
@@ -184,7 +185,7 @@ impl Call {
             tokens: used.tokens,
             units: used.units,
             unit_ms: used.unit_ms,
-            waited_ms: stats.waited_ms(),
+            waited_ms: stats.waited_ms_until(duration),
             first_token_ms: stats.first_token_ms(),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             attempts: stats.sent.number(),
@@ -202,6 +203,7 @@ impl Call {
         asked: Arc<str>,
         model: &Arc<str>,
         used: &Used,
+        duration: Duration,
         upstream_request_id: Option<Box<str>>,
     ) -> ModelEnd {
         let stats = &self.stats;
@@ -214,9 +216,11 @@ impl Call {
                 reasoning: used.tokens.reasoning,
                 cached: used.tokens.cached,
             },
-            units: used.units,
-            unit_ms: used.unit_ms,
-            waited_ms: stats.waited_ms(),
+            // Also of a call that its key is not charged for.
+            units: stats.units(),
+            unit_ms: stats.unit_ms(duration),
+            has_answer: stats.has_answer(),
+            waited_ms: stats.waited_ms_until(duration),
             first_token_ms: stats.first_token_ms(),
             attempts: stats.sent.number(),
             retries: stats.retries(),

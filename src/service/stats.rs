@@ -21,7 +21,12 @@ pub(super) struct CallStats {
     /// Whether a model has begun to answer.
     has_answer: AtomicBool,
     units: AtomicU32,
+    /// All waits for units that have ended.
     waited_ms: AtomicU64,
+    /// Since when the call waits for units, in milliseconds after its arrival.
+    waits_since_ms: AtomicU64,
+    /// How long the present permit was waited for. `waited_ms` does not have it yet.
+    permit_wait_ms: AtomicU64,
     first_token_ms: AtomicU64,
     /// Since when the units are held, in milliseconds after the arrival of the call.
     units_since_ms: AtomicU64,
@@ -47,6 +52,9 @@ pub(super) struct CallStats {
 /// No token has come, or the number is not known.
 const NO_TOKEN: u64 = u64::MAX;
 
+/// The call does not wait.
+const NO_WAIT: u64 = u64::MAX;
+
 /// No units are held.
 const NOT_HELD: u64 = u64::MAX;
 
@@ -63,6 +71,8 @@ impl Default for CallStats {
             has_answer: AtomicBool::new(false),
             units: AtomicU32::new(0),
             waited_ms: AtomicU64::new(0),
+            waits_since_ms: AtomicU64::new(NO_WAIT),
+            permit_wait_ms: AtomicU64::new(0),
             first_token_ms: AtomicU64::new(NO_TOKEN),
             units_since_ms: AtomicU64::new(NOT_HELD),
             unit_ms: AtomicU64::new(0),
@@ -196,8 +206,33 @@ impl CallStats {
             .store(milliseconds(after), Ordering::Relaxed);
     }
 
+    /// Records that the call waits for units, from `since` this time after its arrival.
+    pub(super) fn begin_wait(&self, since: Duration) {
+        let since = milliseconds(since);
+        self.waits_since_ms.store(since, Ordering::Relaxed);
+    }
+
+    /// Records that the call has got a permit, for which it has waited for this time. A call to
+    /// [`add_wait`](Self::add_wait) follows, unless the caller leaves before.
+    pub(super) fn end_wait(&self, permit_wait: Duration) {
+        self.waits_since_ms.store(NO_WAIT, Ordering::Relaxed);
+        let wait = milliseconds(permit_wait);
+        self.permit_wait_ms.store(wait, Ordering::Relaxed);
+    }
+
+    /// How long the call has waited for units until `now` after its arrival, in milliseconds, also
+    /// if it waits now.
+    pub(super) fn waited_ms_until(&self, now: Duration) -> u64 {
+        // Nothing since a time that never comes.
+        let since = self.waits_since_ms.load(Ordering::Relaxed);
+        self.waited_ms()
+            .saturating_add(self.permit_wait_ms.load(Ordering::Relaxed))
+            .saturating_add(milliseconds(now).saturating_sub(since))
+    }
+
     /// Adds a wait for units, and returns the sum of all waits in milliseconds.
     pub(super) fn add_wait(&self, wait: Duration) -> u64 {
+        self.end_wait(Duration::ZERO);
         let wait = milliseconds(wait);
         self.waited_ms
             .fetch_add(wait, Ordering::Relaxed)
@@ -271,5 +306,22 @@ mod tests {
         assert_eq!(stats.unit_ms(at(5000)), 200);
         stats.hold_units(1, at(5000));
         assert_eq!((stats.unit_ms(at(5030)), stats.units()), (230, 1));
+    }
+
+    #[test]
+    fn a_wait_counts_also_if_it_does_not_end() {
+        let stats = CallStats::default();
+        let at = Duration::from_millis;
+        assert_eq!(stats.waited_ms_until(at(10)), 0);
+        stats.begin_wait(at(100));
+        assert_eq!(stats.waited_ms_until(at(150)), 50);
+        stats.end_wait(at(60));
+        assert_eq!(stats.waited_ms_until(at(500)), 60);
+        stats.add_wait(at(60));
+        assert_eq!(stats.waited_ms_until(at(500)), 60);
+        stats.begin_wait(at(600));
+        assert_eq!(stats.waited_ms_until(at(700)), 160);
+        stats.add_wait(at(110));
+        assert_eq!(stats.waited_ms_until(at(900)), 170);
     }
 }

@@ -135,12 +135,14 @@ impl Units {
             waited: Duration::from_millis(call.stats.waited_ms()),
         };
         let since = Instant::now();
+        call.stats.begin_wait(call.arrived_at.elapsed());
         let permit = self
             .permits
             .acquire(Arc::clone(model), request, &call.queue_position)
             .await;
-        if permit.is_err() {
-            call.stats.add_wait(since.elapsed());
+        match &permit {
+            Ok(permit) => call.stats.end_wait(permit.waited()),
+            Err(_) => _ = call.stats.add_wait(since.elapsed()),
         }
         permit
     }

@@ -41,26 +41,7 @@ pub enum StoreErrorKind {
 
 impl StoreError {
     pub(super) fn new(place: &PlaceName, error: SqlxError) -> Self {
-        let (kind, what) = match &error {
-            SqlxError::Database(error) => of_database(error.as_ref()),
-            SqlxError::Io(error) => (StoreErrorKind::Unavailable, error.to_string()),
-            SqlxError::Tls(error) => (
-                StoreErrorKind::Unavailable,
-                format!("the connection cannot be encrypted ({error})"),
-            ),
-            SqlxError::PoolTimedOut => {
-                (StoreErrorKind::Unavailable, "it does not answer".to_owned())
-            }
-            SqlxError::PoolClosed | SqlxError::WorkerCrashed => {
-                (StoreErrorKind::Unavailable, "it is closed".to_owned())
-            }
-            // Their text may contain a part of the URL.
-            SqlxError::Configuration(_) => (
-                StoreErrorKind::Other,
-                "the URL has a parameter that is not known".to_owned(),
-            ),
-            other => (StoreErrorKind::Other, other.to_string()),
-        };
+        let (kind, what) = described(&error);
         Self::of_kind(kind, place, &what)
     }
 
@@ -130,6 +111,35 @@ impl StoreErrorKind {
             Self::Locked => "Nothing was changed: try again when the other process has ended",
             Self::Conflict | Self::Other => "",
         }
+    }
+}
+
+/// Whether an error says that the database can be neither reached nor written now.
+pub(super) fn is_away(error: &SqlxError) -> bool {
+    matches!(
+        described(error).0,
+        StoreErrorKind::Unavailable | StoreErrorKind::Full | StoreErrorKind::ReadOnly
+    )
+}
+
+fn described(error: &SqlxError) -> (StoreErrorKind, String) {
+    match error {
+        SqlxError::Database(error) => of_database(error.as_ref()),
+        SqlxError::Io(error) => (StoreErrorKind::Unavailable, error.to_string()),
+        SqlxError::Tls(error) => (
+            StoreErrorKind::Unavailable,
+            format!("the connection cannot be encrypted ({error})"),
+        ),
+        SqlxError::PoolTimedOut => (StoreErrorKind::Unavailable, "it does not answer".to_owned()),
+        SqlxError::PoolClosed | SqlxError::WorkerCrashed => {
+            (StoreErrorKind::Unavailable, "it is closed".to_owned())
+        }
+        // Their text may contain a part of the URL.
+        SqlxError::Configuration(_) => (
+            StoreErrorKind::Other,
+            "the URL has a parameter that is not known".to_owned(),
+        ),
+        other => (StoreErrorKind::Other, other.to_string()),
     }
 }
 

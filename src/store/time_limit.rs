@@ -4,7 +4,10 @@ use std::{future::Future, time::Duration};
 
 use sqlx::{Database, Transaction, pool::PoolConnection};
 
-use super::pool::{BeginWrite, Store};
+use super::{
+    error::is_away,
+    pool::{BeginWrite, Store},
+};
 
 impl Store {
     /// Waits for `step`, at most for `limit`. A database in memory always answers, and would end
@@ -21,24 +24,11 @@ impl Store {
         let result = step.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         match &result {
             Ok(_) => self.note_answer(true),
-            Err(error) if is_of_connection(error) => self.note_answer(false),
+            Err(error) if is_away(error) => self.note_answer(false),
             Err(_) => {}
         }
         result
     }
-}
-
-/// Whether an error says that the database was not reached.
-fn is_of_connection(error: &sqlx::Error) -> bool {
-    matches!(
-        error,
-        sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::WorkerCrashed
-    )
 }
 
 /// Ends the connection of a `step` that took too long, without a farewell, which its server may not

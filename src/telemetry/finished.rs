@@ -70,9 +70,12 @@ pub struct ModelEnd {
     pub model: Arc<str>,
     /// What was used.
     pub tokens: TokenCounts,
+    /// Whether a model has begun to answer.
+    pub has_answer: bool,
     /// The units that the last attempt held.
     pub units: u32,
-    /// The units, multiplied by the time for which they were held, in milliseconds.
+    /// The units, multiplied by the time for which they were held, in milliseconds. Also of a call
+    /// that its key is not charged for.
     pub unit_ms: u64,
     /// The wait for units, in milliseconds.
     pub waited_ms: u64,

@@ -49,7 +49,7 @@ struct Inner {
     id: HeaderValue,
     arrived_at: Instant,
     door: &'static str,
-    /// Probes come all the time. They are logged at `debug`, and not counted.
+    /// Probes come all the time. Those that succeed are logged at `debug`, and not counted.
     is_probe: bool,
     /// The method and the path. `None` if no line is logged.
     head: Option<(Method, Box<str>)>,
@@ -82,11 +82,7 @@ impl Observation {
         request.headers_mut().insert(REQUEST_ID, id.clone());
         let path = request.uri().path();
         let is_probe = is_probe(path);
-        let is_logged = match is_probe {
-            true => tracing::enabled!(target: TARGET, Level::DEBUG),
-            false => tracing::enabled!(target: TARGET, Level::INFO),
-        };
-        let head = is_logged.then(|| {
+        let head = tracing::enabled!(target: TARGET, Level::INFO).then(|| {
             let end = path.floor_char_boundary(PATH_BYTES_MAX);
             let path = path.get(..end).unwrap_or_default();
             (request.method().clone(), path.into())
@@ -159,7 +155,8 @@ impl Drop for Inner {
         if state.is_stream {
             self.metrics.end_stream();
         }
-        if self.is_probe && self.head.is_none() {
+        let is_quiet = self.is_probe && state.error.is_none();
+        if is_quiet && !tracing::enabled!(target: TARGET, Level::DEBUG) {
             return;
         }
         let call = state.call.as_ref();
@@ -180,7 +177,7 @@ impl Drop for Inner {
             duration: call.map_or_else(|| self.arrived_at.elapsed(), |call| call.duration),
             model: call.and_then(|call| call.model.as_ref()),
         };
-        if !self.is_probe {
+        if !is_quiet {
             self.metrics.record(&finished);
         }
         if let Some(trace) = &self.trace {
@@ -188,11 +185,7 @@ impl Drop for Inner {
             trace.end(&finished, state.status, id);
         }
         if let Some((method, path)) = &self.head {
-            let level = if self.is_probe {
-                Level::DEBUG
-            } else {
-                Level::INFO
-            };
+            let level = if is_quiet { Level::DEBUG } else { Level::INFO };
             log::write(level, TARGET, "call", |line| {
                 line.text_field(name!("method"), method.as_str());
                 line.text_field(name!("path"), path);

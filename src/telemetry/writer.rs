@@ -40,6 +40,8 @@ struct Shared {
 struct State {
     bytes: Vec<u8>,
     lines: u64,
+    /// How many more lines found no room after these.
+    lost: u64,
     is_writing: bool,
     is_urgent: bool,
 }
@@ -75,6 +77,7 @@ impl Writer {
         }
         let mut state = self.0.state();
         if state.bytes.len().saturating_add(line.len()) > WAITING_BYTES_MAX {
+            state.lost += 1;
             drop(state);
             self.0.lost.fetch_add(1, Ordering::Relaxed);
             return;
@@ -124,21 +127,19 @@ impl Shared {
 
     fn run(&self, mut out: impl Write, loss: impl Fn(u64) -> String) {
         let mut bytes = Vec::new();
-        let mut told = 0;
+        let mut untold = 0;
+        let mut is_torn = false;
         loop {
-            let lines = self.take(&mut bytes);
-            let lost = self.lost.load(Ordering::Relaxed);
-            let missing = lost - told;
-            let before = match missing {
-                0 => Ok(()),
-                missing => out.write_all(loss(missing).as_bytes()),
-            };
-            if before.is_ok() {
-                told = lost;
-            }
-            // After an error nobody knows which of the lines were written.
-            if before.and_then(|()| out.write_all(&bytes)).is_err() {
-                self.lost.fetch_add(lines, Ordering::Relaxed);
+            let (lines, lost) = self.take(&mut bytes);
+            let written = write_lines(&mut out, &bytes, &mut is_torn);
+            let missing = lines - written;
+            self.lost.fetch_add(missing, Ordering::Relaxed);
+            untold += missing + lost;
+            if missing == 0 && untold > 0 {
+                let line = loss(untold);
+                if write_lines(&mut out, line.as_bytes(), &mut is_torn) > 0 {
+                    untold = 0;
+                }
             }
             bytes.clear();
             let mut state = self.state();
@@ -148,8 +149,9 @@ impl Shared {
         }
     }
 
-    /// Waits for lines, and takes all.
-    fn take(&self, bytes: &mut Vec<u8>) -> u64 {
+    /// Waits for lines, and takes all. Returns how many there are, and how many were lost after
+    /// them.
+    fn take(&self, bytes: &mut Vec<u8>) -> (u64, u64) {
         let mut state = self.state();
         while state.bytes.is_empty() {
             state.is_urgent = false;
@@ -168,8 +170,32 @@ impl Shared {
         std::mem::swap(&mut state.bytes, bytes);
         state.is_urgent = false;
         state.is_writing = true;
-        std::mem::take(&mut state.lines)
+        (
+            std::mem::take(&mut state.lines),
+            std::mem::take(&mut state.lost),
+        )
     }
+}
+
+/// Writes lines, and returns how many of them were written completely. `is_torn`: the last byte that
+/// was written before is within a line.
+fn write_lines(out: &mut impl Write, lines: &[u8], is_torn: &mut bool) -> u64 {
+    // What is left of a line that was cut must not join the next one.
+    if *is_torn && out.write_all(b"\n").is_err() {
+        return 0;
+    }
+    *is_torn = false;
+    let mut rest = lines;
+    while !rest.is_empty() {
+        match out.write(rest) {
+            Ok(length) if length > 0 => rest = rest.get(length..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
+    let written = lines.get(..lines.len() - rest.len()).unwrap_or_default();
+    *is_torn = written.last().is_some_and(|last| *last != b'\n');
+    memchr::memchr_iter(b'\n', written).count() as u64
 }
 
 #[cfg(test)]
@@ -181,7 +207,7 @@ mod tests {
     /// A reader who takes each write only when it is told to.
     struct Slow {
         written: mpsc::Sender<String>,
-        go_on: mpsc::Receiver<io::Result<()>>,
+        go_on: mpsc::Receiver<io::Result<usize>>,
     }
 
     impl Write for Slow {
@@ -189,7 +215,8 @@ mod tests {
             self.written
                 .send(String::from_utf8(bytes.to_vec()).unwrap())
                 .unwrap();
-            self.go_on.recv().unwrap().map(|()| bytes.len())
+            let taken = self.go_on.recv().unwrap()?;
+            Ok(taken.min(bytes.len()))
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -197,7 +224,11 @@ mod tests {
         }
     }
 
-    fn slow() -> (Writer, mpsc::Receiver<String>, mpsc::Sender<io::Result<()>>) {
+    fn slow() -> (
+        Writer,
+        mpsc::Receiver<String>,
+        mpsc::Sender<io::Result<usize>>,
+    ) {
         let (written, writes) = mpsc::channel();
         let (go_on, told) = mpsc::channel();
         let out = Slow {
@@ -219,31 +250,40 @@ mod tests {
             writer.push(&line);
         }
         assert_eq!(writer.lost(), 2);
-        go_on.send(Ok(())).unwrap();
-        assert_eq!(writes.recv().unwrap(), "2 lost\n");
-        go_on.send(Ok(())).unwrap();
+        go_on.send(Ok(usize::MAX)).unwrap();
         assert_eq!(writes.recv().unwrap(), line.repeat(4));
-        go_on.send(Ok(())).unwrap();
+        go_on.send(Ok(usize::MAX)).unwrap();
+        assert_eq!(writes.recv().unwrap(), "2 lost\n");
+        go_on.send(Ok(usize::MAX)).unwrap();
         writer.push("last\n");
         assert_eq!(writes.recv().unwrap(), "last\n");
-        go_on.send(Ok(())).unwrap();
+        go_on.send(Ok(usize::MAX)).unwrap();
         writer.flush(Duration::from_secs(60));
         assert_eq!(writer.lost(), 2);
     }
 
     #[test]
-    fn lines_that_a_full_disk_refuses_are_counted_and_later_ones_are_written() {
+    fn lines_that_a_full_disk_refuses_are_counted_and_later_ones_are_whole() {
+        let full = || Err(io::ErrorKind::StorageFull.into());
         let (writer, writes, go_on) = slow();
         writer.push("first\n");
         assert_eq!(writes.recv().unwrap(), "first\n");
-        go_on.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        writer.push("second\n");
+        writer.push("third\n");
+        go_on.send(Ok(usize::MAX)).unwrap();
+        // The disk takes the second line and a part of the third.
+        assert_eq!(writes.recv().unwrap(), "second\nthird\n");
+        go_on.send(Ok(9)).unwrap();
+        assert_eq!(writes.recv().unwrap(), "ird\n");
+        go_on.send(full()).unwrap();
         writer.flush(Duration::from_secs(60));
         assert_eq!(writer.lost(), 1);
-        writer.push("second\n");
-        assert_eq!(writes.recv().unwrap(), "1 lost\n");
-        go_on.send(Ok(())).unwrap();
-        assert_eq!(writes.recv().unwrap(), "second\n");
-        go_on.send(Ok(())).unwrap();
+        writer.push("fourth\n");
+        for line in ["\n", "fourth\n", "1 lost\n"] {
+            assert_eq!(writes.recv().unwrap(), line);
+            go_on.send(Ok(usize::MAX)).unwrap();
+        }
         writer.flush(Duration::from_secs(60));
+        assert_eq!(writer.lost(), 1);
     }
 }

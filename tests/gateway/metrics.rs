@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use featherwire::{
+    error::ErrorCode,
     keys::Directory,
     telemetry::metrics::table::{self, Type},
 };
@@ -327,13 +328,13 @@ async fn every_sample_is_of_the_table_and_both_formats_tell_the_same() {
         (head.status(), head.text().await.unwrap()),
         (200.try_into().unwrap(), String::new())
     );
-    // Neither these nor other probes are calls.
+    // That was refused, and counts. Other probes do not.
     for path in ["/healthz", "/readyz"] {
         http().get(gateway.url(path)).send().await.unwrap();
     }
     assert_eq!(
         gateway.scrape().await.sum("featherwire_calls_total", &[]),
-        1.0
+        2.0
     );
 }
 
@@ -415,4 +416,48 @@ async fn own_address(log: &mut Log) -> String {
             return url.to_owned();
         }
     }
+}
+
+#[tokio::test]
+async fn a_call_that_is_refused_at_once_names_no_model_and_one_that_waits_counts_its_wait() {
+    let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("half")])).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.units.units = Some(1);
+    })
+    .await;
+    let mut wrong = prompt(MODEL, "hi");
+    wrong["temperature"] = 99.into();
+    gateway.ask(Door::RestUnary, &wrong).await;
+    let scrape = gateway.scrape_after(1.0).await;
+    let refused = [("code", "invalid_value"), ("model", "none")];
+    assert_eq!(scrape.sum("featherwire_calls_total", &refused), 1.0);
+    let code = [("code", "invalid_value")];
+    assert_eq!(scrape.sum("featherwire_failed_calls_total", &code), 1.0);
+    let codes = scrape.series().into_iter();
+    let codes = codes.filter(|(name, _)| name == "featherwire_failed_calls_total");
+    assert_eq!(
+        codes.count(),
+        ErrorCode::ALL.len() + 1,
+        "all codes from the start"
+    );
+    let waits = scrape.sum("featherwire_wait_for_units_seconds_count", &[]);
+    assert_eq!(waits, 0.0, "it did not come to the queue");
+    // The only unit is taken. The next call waits until its own deadline.
+    let mut holder = gateway.open_stream(MODEL).await;
+    holder.chunk().await.unwrap().unwrap();
+    let late = post(
+        gateway.url("/v1/chat/completions"),
+        prompt(MODEL, "hi").to_string(),
+    );
+    let late = late.header("x-request-timeout-ms", "300");
+    assert_eq!(late.send().await.unwrap().status(), 504);
+    let scrape = gateway.scrape_after(2.0).await;
+    // The upstream of this story tells no catalogue, so the model is not known.
+    let of_model = [("model", "other")];
+    assert_eq!(
+        scrape.sum("featherwire_wait_for_units_seconds_count", &of_model),
+        1.0
+    );
+    let waited = scrape.sum("featherwire_wait_for_units_seconds_sum", &of_model);
+    assert!(waited >= 0.29, "{waited}");
 }

@@ -63,6 +63,8 @@ macro_rules! metrics {
 metrics! {
     CALLS = Counter "featherwire_calls_total" ["door", "rpc", "model", "end", "code"]
         "Calls that have ended";
+    FAILED_CALLS = Counter "featherwire_failed_calls_total" ["code"]
+        "Calls that have failed. Every code of the gateway is there from the start, with 0";
     CALL_DURATION = Histogram "featherwire_call_duration_seconds" ["door", "rpc", "model", "end"]
         "Time from the arrival of a call to its end";
     FIRST_TOKEN = Histogram "featherwire_time_to_first_token_seconds" ["rpc", "model"]
@@ -142,11 +144,11 @@ metrics! {
     GEN_AI_DURATION = Histogram "gen_ai_client_operation_duration_seconds"
         ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model",
          "gen_ai_response_model", "error_type"]
-        "Duration of operations, as the caller of Featherless sees them";
+        "Duration of calls that were sent upstream, without their wait for units";
     GEN_AI_FIRST_CHUNK = Histogram "gen_ai_client_operation_time_to_first_chunk_seconds"
         ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model",
          "gen_ai_response_model"]
-        "Time to the first chunk of streamed answers";
+        "Time to the first chunk of streamed answers, without the wait for units";
     GEN_AI_TOKENS = Histogram "gen_ai_client_token_usage"
         ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model",
          "gen_ai_response_model", "gen_ai_token_type"]
@@ -154,11 +156,11 @@ metrics! {
     GEN_AI_SERVER_DURATION = Histogram "gen_ai_server_request_duration_seconds"
         ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model",
          "gen_ai_response_model", "error_type"]
-        "Duration of requests, as callers of the gateway see them";
+        "Duration of calls that were sent upstream or waited for units, as callers see it";
     GEN_AI_SERVER_FIRST_TOKEN = Histogram "gen_ai_server_time_to_first_token_seconds"
         ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model",
          "gen_ai_response_model"]
-        "Time to the first token of streamed answers";
+        "Time to the first token of streamed answers, as callers see it";
     GEN_AI_SERVER_OUTPUT_TOKEN = Histogram "gen_ai_server_time_per_output_token_seconds"
         ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model",
          "gen_ai_response_model"]
