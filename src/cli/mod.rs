@@ -150,6 +150,7 @@ fn run() -> Result<ExitCode, Failure> {
     } = cli;
     let filter = log_filter(&logging, matches!(command, Command::Serve(_)));
     telemetry::start(filter, logging.log_format);
+    telemetry::log_panics();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // Its workers serve the callers. This runtime only accepts connections, and asks Featherless
     // about the account.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::failure::Failure;
+use crate::telemetry;
 
 /// Writes to standard output, without buffering.
 ///
@@ -27,5 +28,8 @@ pub(super) fn print(text: impl Display) -> Result<(), Failure> {
 
 /// Writes to standard error. A failure is ignored: there is no other place to report it.
 pub(super) fn tell(text: impl Display) {
-    let _ = write!(io::stderr().lock(), "{text}");
+    let text = text.to_string();
+    if !telemetry::write_sentences(&text) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     cell::RefCell,
     fmt,
     io::{self, IsTerminal},
+    panic,
     sync::{
         OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -91,6 +92,41 @@ pub fn flush() {
 /// How many lines were lost since the start, because standard error did not take them.
 pub fn lost_lines() -> u64 {
     LOG.get().map_or(0, |log| log.writer.lost())
+}
+
+/// Writes sentences for the user as lines of the log, if these are JSON objects: then all of
+/// standard error is. Returns whether it has done so.
+pub fn write_sentences(text: &str) -> bool {
+    let is_json = look().format == Format::Json && LOG.get().is_some();
+    if is_json {
+        for sentence in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            write(Level::INFO, module_path!(), sentence, |_| {});
+        }
+    }
+    is_json
+}
+
+/// Logs panics, each as one line, in place of the text of several lines that Rust writes. What a
+/// panic says is logged only if it is a fixed text, because others may contain values of callers.
+pub fn log_panics() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if LOG.get().is_none() {
+            return default(panic);
+        }
+        let place = panic.location().map(ToString::to_string);
+        let what = panic.payload().downcast_ref::<&'static str>();
+        write(
+            Level::ERROR,
+            module_path!(),
+            "a bug: a thread panicked",
+            |line| {
+                line.text_field(name!("place"), place.as_deref().unwrap_or_default());
+                line.text_field(name!("what"), what.copied().unwrap_or_default());
+            },
+        );
+        flush();
+    }));
 }
 
 /// Writes a line that is no event of `tracing`. The caller asks [`tracing::enabled!`] before.

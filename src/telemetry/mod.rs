@@ -22,6 +22,6 @@ mod writer;
 pub use filter::Filter;
 pub use finished::{CallEnd, End, ModelEnd, TokenCounts};
 pub use line::Format;
-pub use log::{change, flush, lost_lines, start};
+pub use log::{change, flush, log_panics, lost_lines, start, write_sentences};
 pub use observation::{Observation, Observer, REQUEST_ID};
 pub use traces::{CallTrace, ContextHeaders, TraceEvent};

@@ -5,7 +5,7 @@ use std::{process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpListener,
     process::Child,
 };
@@ -87,6 +87,30 @@ async fn a_call_is_one_line_with_its_model_times_tokens_and_id() {
     let told = (&line["end"], &line["status"], &line["code"], &line["model"]);
     let code = json!("model_not_found");
     assert_eq!(told, (&json!("failed"), &json!(404), &code, &Value::Null));
+}
+
+#[tokio::test]
+async fn every_line_of_a_log_in_json_is_an_object() {
+    let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0", "--emulator"]);
+    command
+        .args(["--log-format", "json"])
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut messages = Vec::new();
+    while !messages
+        .iter()
+        .any(|message: &String| message.contains("documentation:"))
+    {
+        let line = lines.next_line().await.unwrap().unwrap();
+        let object: Value = serde_json::from_str(&line).expect(&line);
+        messages.push(object["message"].as_str().unwrap().to_owned());
+    }
+    let first = &messages[0];
+    assert!(
+        first.starts_with("Featherwire ") && first.contains("http://"),
+        "{messages:?}"
+    );
 }
 
 #[tokio::test]

@@ -63,7 +63,8 @@ pub async fn started(mut command: Command) -> (Child, String, Log) {
         if let Some(address) =
             words.find(|word| word.starts_with("http://") || word.starts_with("https://"))
         {
-            break address.to_owned();
+            // In a JSON object, a quote and a bracket follow.
+            break address.trim_end_matches(['"', '}']).to_owned();
         }
         let _ = send.send(line);
     };
