@@ -34,6 +34,12 @@ use super::{
 /// The longest wait at the end of the process for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What the log says of lines that standard error did not take.
+const LOST_LINE: &str = "lines of the log were lost: standard error did not take them";
+
+/// What the log says of a panic.
+const PANIC_LINE: &str = "a bug: a thread panicked";
+
 /// A buffer for lines keeps at most this capacity, in bytes.
 const LINE_CAPACITY_MAX: usize = 16 * 1024;
 
@@ -61,8 +67,7 @@ pub fn start(filter: Filter, format: Format) {
     LOG.get_or_init(|| Log {
         writer: Writer::start(io::stderr(), |lost| {
             let mut text = String::new();
-            let message = "lines of the log were lost: standard error did not take them";
-            let mut line = Line::begin(&mut text, look(), Level::WARN, module_path!(), message);
+            let mut line = Line::begin(&mut text, look(), Level::WARN, module_path!(), LOST_LINE);
             line.number_field(name!("lines"), lost);
             line.end();
             text
@@ -116,15 +121,10 @@ pub fn log_panics() {
         }
         let place = panic.location().map(ToString::to_string);
         let what = panic.payload().downcast_ref::<&'static str>();
-        write(
-            Level::ERROR,
-            module_path!(),
-            "a bug: a thread panicked",
-            |line| {
-                line.text_field(name!("place"), place.as_deref().unwrap_or_default());
-                line.text_field(name!("what"), what.copied().unwrap_or_default());
-            },
-        );
+        write(Level::ERROR, module_path!(), PANIC_LINE, |line| {
+            line.text_field(name!("place"), place.as_deref().unwrap_or_default());
+            line.text_field(name!("what"), what.copied().unwrap_or_default());
+        });
         flush();
     }));
 }

@@ -41,6 +41,9 @@ pub struct Observer {
     pub tracer: Option<Tracer>,
 }
 
+/// What the log says of a call. The fields tell the rest.
+const CALL_LINE: &str = "call";
+
 /// What is seen of one request. Requests, answers, query strings and keys are not.
 #[derive(Clone)]
 pub struct Observation(Arc<Inner>);
@@ -186,7 +189,7 @@ impl Drop for Inner {
         }
         if let Some((method, path)) = &self.head {
             let level = if is_quiet { Level::DEBUG } else { Level::INFO };
-            log::write(level, TARGET, "call", |line| {
+            log::write(level, TARGET, CALL_LINE, |line| {
                 line.text_field(name!("method"), method.as_str());
                 line.text_field(name!("path"), path);
                 write(line, &finished, state.status);
