@@ -63,8 +63,10 @@ pub(super) fn check(config: &config::Serve) -> Result<(), Failure> {
     Tls::load(&config.tls, config.admin_listen.is_some())?;
     // A database in memory has no keys at the start.
     if let DatabaseLocation::Memory = config.database()? {
-        config.check_listen(config.api_keys.is_empty())?;
-        config.check_admin_listen(false)?;
+        config
+            .check_listen(config.api_keys.is_empty())
+            .and_then(|()| config.check_admin_listen(false))
+            .map_err(Failure::Usage)?;
     }
     if !config.emulator {
         Client::new(&config.upstream)?;

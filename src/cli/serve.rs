@@ -39,8 +39,11 @@ pub async fn run(
     let keys = Directory::new(&config.api_keys, &config.units.key_weights);
     let ledger = Writer::start(store.clone(), ledger_settings(&config)).await;
     let refresh = Refresh::start(keys.clone(), Repository::new(store.clone())).await?;
-    config.check_listen(keys.is_open())?;
-    config.check_admin_listen(keys.has_admin())?;
+    // A supervisor that tries again does not help: see RestartPreventExitStatus= of deploy/systemd.
+    config
+        .check_listen(keys.is_open())
+        .and_then(|()| config.check_admin_listen(keys.has_admin()))
+        .map_err(Failure::Usage)?;
     let listener = listen::bind(config.listen, "--listen", "FEATHERWIRE_LISTEN").await?;
     let listener = Listener::new(listener, tls.callers);
     let admin_listener = match config.admin_listen {

@@ -26,7 +26,8 @@ mkdir -p "$stage/etc/featherwire"
 cp "$program" "$stage/usr/bin/featherwire"
 echo "key-of-the-account" >"$stage/etc/featherwire/featherless-api-key"
 chmod 0600 "$stage/etc/featherwire/featherless-api-key"
-echo "FEATHERLESS_BASE_URL=http://127.0.0.1:8001/v1" >"$stage/etc/featherwire/environment"
+printf '%s\n' FEATHERLESS_BASE_URL=http://127.0.0.1:8001/v1 FEATHERWIRE_LISTEN=0.0.0.0:8000 \
+  >"$stage/etc/featherwire/environment"
 # There is no journal.
 mkdir "$stage/etc/systemd/system/featherwire.service.d"
 printf '[Service]\nStandardError=append:/run/featherwire.log\n' >"$stage/etc/systemd/system/featherwire.service.d/log.conf"
@@ -58,14 +59,24 @@ until_true "${inside[@]}" curl -sS http://127.0.0.1:8001/
 systemctl=("${inside[@]}" systemctl)
 show=("${systemctl[@]}" show featherwire --value --property)
 call=("${inside[@]}" curl -sS --max-time 20 http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json'
-  -d '{"model": "meta-llama/Meta-Llama-3.1-8B-Instruct", "max_tokens": 5, "messages": [{"role": "user", "content": "Hello"}]}')
+  -H @/run/authorization -d '{"model": "meta-llama/Meta-Llama-3.1-8B-Instruct", "max_tokens": 5, "messages": [{"role": "user", "content": "Hello"}]}')
+# In the order of docs/deploy.md.
+fails "systemd: without a key it does not start at an address that other machines reach" "failed" \
+  "${systemctl[@]}" start featherwire
+expect "systemd: and that is not tried again" "failed 0" \
+  bash -c 'echo $("$@" ActiveState) $("$@" NRestarts)' - "${show[@]}"
+expect "systemd: and the log says what to do" "featherwire keys create" "${inside[@]}" cat /run/featherwire.log
+# A unit instead of systemd-run, which needs D-Bus.
+succeeds "systemd: a command of the same user makes a key in the database" "${systemctl[@]}" start key
+expect "systemd: and prints it" "gw_live_" "${inside[@]}" cat /run/key
+"${inside[@]}" sh -c 'sed -n "s/^gw_live_/Authorization: Bearer &/p" /run/key >/run/authorization'
 succeeds "systemd: the unit starts" "${systemctl[@]}" start featherwire
 if [[ $("${show[@]}" ActiveState) != active ]]; then
   "${systemctl[@]}" status featherwire --no-pager >&2 || true
   "${inside[@]}" cat /run/featherwire.log >&2 || true
 fi
 expect "systemd: it is active when callers are served" "ready" "${inside[@]}" featherwire health
-expect "systemd: its status says what it does" "serving on 127.0.0.1:8000" "${show[@]}" StatusText
+expect "systemd: its status says what it does" "serving on 0.0.0.0:8000" "${show[@]}" StatusText
 expect "systemd: it answers a call with the key that systemd loaded" '"finish_reason"' "${call[@]}"
 main=$("${show[@]}" MainPID)
 expect "systemd: its user is a dynamic one without capabilities, and its system calls are filtered" "0000000000000000 1 2" \
@@ -75,13 +86,10 @@ fails "systemd: it cannot read the file of the key" "denied" \
   cat /etc/featherwire/featherless-api-key
 succeeds "systemd: the database is in its state directory" \
   "${inside[@]}" test -s /var/lib/private/featherwire/featherwire.db
-# As docs/deploy.md says, by a unit instead of systemd-run, which needs D-Bus.
 succeeds "systemd: a command of the same user runs beside it" "${systemctl[@]}" start key
-expect "systemd: and makes a key in its database" "gw_live_" "${inside[@]}" cat /run/key
 succeeds "systemd: a reload" "${systemctl[@]}" reload featherwire
 expect "systemd: the same process serves after the reload" "$main" "${show[@]}" MainPID
-# It has a key now, so calls need one.
-expect "systemd: and takes calls" "ready" "${inside[@]}" featherwire health
+expect "systemd: and answers calls" '"finish_reason"' "${call[@]}"
 succeeds "systemd: the unit stops" "${systemctl[@]}" stop featherwire
 expect "systemd: the drain has succeeded" "success" "${show[@]}" Result
 # Options that are wrong: no further try.

@@ -322,7 +322,7 @@ async fn an_error_in_the_file_has_its_line_and_a_fix_but_not_the_value() {
         (file("api_keys = ['']"), 1, "an empty key"),
         (
             file("listen = '0.0.0.0:8000'\ndatabase_url = 'sqlite::memory:'"),
-            1,
+            2,
             "without gateway keys",
         ),
     ];

@@ -122,14 +122,14 @@ async fn other_machines_manage_keys_only_with_an_admin_key() {
         let mut command = featherwire(&arguments);
         command.env("FEATHERWIRE_DATABASE_URL", &database.url);
         let ended = run(&mut command).await;
-        assert_ne!(ended.code, Some(0), "{address}");
+        assert_eq!(ended.code, Some(2), "{address}");
         assert!(ended.err.contains(says), "{address}: {}", ended.err);
     }
     // A database in memory has no key at the start, so another one is needed first.
     let mut command = featherwire(&[&serve[..], &["0.0.0.0:0"]].concat());
     let ended = run(&mut command).await;
     assert!(
-        ended.code == Some(1)
+        ended.code == Some(2)
             && ended
                 .err
                 .contains("set FEATHERWIRE_DATABASE_URL=sqlite:PATH"),
