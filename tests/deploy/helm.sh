@@ -27,5 +27,8 @@ refused "without keys for callers" "gatewayKeys.existingSecret is not set" "${wi
 refused "several gateways on SQLite" "need PostgreSQL" "${with[@]}" --set replicaCount=2
 refused "client certificates that probes do not have" "admin.enabled=true" "${with[@]}" --set tls.existingSecret=a \
   --set tls.clientCaSecret=b
+refused "a protocol without TLS for a port with TLS" "is HTTP/2 without TLS" "${with[@]}" --set tls.existingSecret=a \
+  --set service.grpcAppProtocol=kubernetes.io/h2c
+refused "an administration at the port for callers" "set admin.port" "${with[@]}" --set admin.enabled=true --set admin.port=8000
 refused "a monitor without a key" "keySecret" "${with[@]}" --set metrics.serviceMonitor.keySecret=
 refused "a misspelt value" "additional properties 'replicas' not allowed" "${with[@]}" --set replicas=2

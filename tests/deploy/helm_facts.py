@@ -75,6 +75,16 @@ for name in renderings:
     ]
     check(f"{name}: the files of secrets are those that the variables name", sorted(files) == sorted(paths))
 
+check(
+    "the port for gRPC tells proxies its protocol, with and without TLS, and as the values say",
+    [
+        port["appProtocol"]
+        for name in renderings
+        for port in one(name, "Service")["spec"]["ports"]
+        if port["name"] == "grpc"
+    ]
+    == ["kubernetes.io/h2c", "grpc", "https"],
+)
 labels = one("trial", "Pod", "-health")["metadata"]["labels"]
 check(
     "trial: the pod of `helm test` is no endpoint of the service",
@@ -100,12 +110,13 @@ check(
     variables("one")["FEATHERWIRE_CONFIG"] == "/etc/featherwire/featherwire.toml"
     and "featherwire.toml" in one("one", "ConfigMap")["data"],
 )
-file = folder / "featherwire.toml"
-file.write_text(one("one", "ConfigMap")["data"]["featherwire.toml"])
-found = subprocess.run(
-    [program, "config", "check", "--config", file], env={"FEATHERWIRE_DATA_DIR": "/data"}, capture_output=True
-)
-check("one: the program accepts the configuration file", found.returncode == 0)
+for name in renderings:
+    if "ConfigMap" in kinds(name):
+        file = folder / f"{name}.toml"
+        file.write_text(one(name, "ConfigMap")["data"]["featherwire.toml"])
+        command = [program, "config", "check", "--config", file]
+        found = subprocess.run(command, env={"FEATHERWIRE_DATA_DIR": "/data"}, capture_output=True)
+        check(f"{name}: the program accepts the configuration file", found.returncode == 0)
 probes = [container("many")[f"{name}Probe"]["httpGet"] for name in ["startup", "liveness", "readiness"]]
 check(
     "many: probes use TLS at the listener that needs no client certificate",

@@ -62,6 +62,12 @@ httpGet:
 {{- if and .Values.tls.clientCaSecret (not .Values.tls.clientCertOptional) (not .Values.admin.enabled) }}
 {{- fail "probes have no client certificate: with tls.clientCaSecret set admin.enabled=true, or tls.clientCertOptional=true" }}
 {{- end }}
+{{- if and .Values.tls.existingSecret (eq .Values.service.grpcAppProtocol "kubernetes.io/h2c") }}
+{{- fail "kubernetes.io/h2c is HTTP/2 without TLS: with tls.existingSecret unset service.grpcAppProtocol, or set what your proxy knows" }}
+{{- end }}
+{{- if and .Values.admin.enabled (eq (int .Values.admin.port) 8000) }}
+{{- fail "callers are served at port 8000 of the pod: set admin.port to another one" }}
+{{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.admin.enabled) (not .Values.metrics.serviceMonitor.keySecret) }}
 {{- fail "/metrics needs an admin key: set metrics.serviceMonitor.keySecret, or admin.enabled=true" }}
 {{- end }}
