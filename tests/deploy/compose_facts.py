@@ -52,6 +52,10 @@ check(
     and all(secret in services[name]["secrets"] for secret, name in secrets.items()),
 )
 check("no secret is a value", all(secret["file"].startswith("secrets/") for secret in compose["secrets"].values()))
+paths = {str(Path("deploy") / secret["file"]).rsplit("/", 1)[0] for secret in compose["secrets"].values()}
+paths |= {f"deploy/{file['path']}" for file in gateway["env_file"]} | {"**/.env"}
+ignored = Path(".dockerignore").read_text().splitlines()
+check("no secret gets into an image that an engine builds", paths <= set(ignored))
 check("the gateway is read-only and has no privilege", gateway["read_only"] and gateway["cap_drop"] == ["ALL"])
 check("the grace period is longer than the drain", int(gateway["stop_grace_period"].removesuffix("s")) > 30)
 admin = gateway["environment"]["FEATHERWIRE_ADMIN_LISTEN"].rsplit(":", 1)[1]
