@@ -60,7 +60,7 @@ check(
     {
         rule["alert"]
         for rule in alerts
-        if rule["annotations"]["runbook_url"] != f"docs/operations.md#{rule['alert'].lower()}"
+        if rule["annotations"]["runbook_url"] != f"https://featherwire.example/docs/operations.md#{rule['alert'].lower()}"
     },
 )
 ids = [panel["id"] for panel in dashboard["panels"]]

@@ -103,8 +103,21 @@ check(
     one("one", "ServiceMonitor")["spec"]["endpoints"][0]["authorization"]["credentials"]["name"]
     == "featherwire-viewer",
 )
-alerts = yaml.safe_load(Path("deploy/prometheus/alerts.yaml").read_text())
-check("one: the alerts are those of deploy/prometheus", one("one", "PrometheusRule")["spec"] == alerts)
+text = Path("deploy/prometheus/alerts.yaml").read_text()
+for name, service, base, patience in [
+    ("one", "release-featherwire", "https://featherwire.example/", "120s"),
+    ("many", "release-featherwire-admin", "https://runbooks.example/gateway/", "365s"),
+]:
+    series = f'namespace="apps", job="{service}"'
+    alerts = yaml.safe_load(text.replace("https://featherwire.example/", base))
+    for rule in alerts["groups"][0]["rules"]:
+        rule["expr"] = rule["expr"].replace('job=~".*featherwire.*"', series)
+        if rule["alert"] == "FeatherwireGone":
+            rule["expr"] = f"absent(featherwire_build_info{{{series}}})"
+        if rule["alert"] == "FeatherwireNotReady":
+            rule["for"] = patience
+    check(f"{name}: the alerts are those of deploy/prometheus", one(name, "PrometheusRule")["spec"] == alerts)
+    check(f"{name}: the monitor gives the series that job", ("Service", service) in renderings[name])
 check(
     "one: the configuration file is mounted where the variable says",
     variables("one")["FEATHERWIRE_CONFIG"] == "/etc/featherwire/featherwire.toml"

@@ -12,6 +12,10 @@
 {{- end }}
 {{- end }}
 
+{{- define "featherwire.adminName" -}}
+{{- printf "%s-admin" (include "featherwire.fullname" . | trunc 57 | trimSuffix "-") }}
+{{- end }}
+
 {{- define "featherwire.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "featherwire.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
