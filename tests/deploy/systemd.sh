@@ -92,6 +92,27 @@ expect "systemd: the same process serves after the reload" "$main" "${show[@]}" 
 expect "systemd: and answers calls" '"finish_reason"' "${call[@]}"
 succeeds "systemd: the unit stops" "${systemctl[@]}" stop featherwire
 expect "systemd: the drain has succeeded" "success" "${show[@]}" Result
+# Certificates that a group may read, as docs/deploy.md says, and their renewal.
+certificate() {
+  "${inside[@]}" sh -ec 'cd /etc/featherwire && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=$1" \
+    -addext subjectAltName=IP:127.0.0.1 -keyout key.new -out certificate.new && chgrp ssl-cert key.new && chmod 0640 key.new &&
+    mv key.new key.pem && mv certificate.new certificate.pem' - "$1" 2>/dev/null
+}
+"${inside[@]}" groupadd --force --system ssl-cert
+"${inside[@]}" sh -c 'printf "[Service]\nSupplementaryGroups=ssl-cert\n" >/etc/systemd/system/featherwire.service.d/tls.conf
+  printf "%s\n" FEATHERWIRE_TLS_CERT=/etc/featherwire/certificate.pem FEATHERWIRE_TLS_KEY=/etc/featherwire/key.pem \
+    >>/etc/featherwire/environment'
+certificate first
+"${systemctl[@]}" daemon-reload
+ask=("${inside[@]}" curl -sS --max-time 20 --cacert /etc/featherwire/certificate.pem https://127.0.0.1:8000/readyz)
+succeeds "systemd: the unit starts with a private key of the group ssl-cert" "${systemctl[@]}" start featherwire
+expect "systemd: and callers see its certificate" "ready" "${ask[@]}"
+certificate second
+fails "systemd: a renewed one is not in use yet" "certificate" "${ask[@]}"
+succeeds "systemd: a reload with the renewed one" "${systemctl[@]}" reload featherwire
+until_true "${ask[@]}" || true
+expect "systemd: callers see the renewed one" "ready" "${ask[@]}"
+succeeds "systemd: the unit with TLS stops" "${systemctl[@]}" stop featherwire
 # Options that are wrong: no further try.
 "${inside[@]}" sh -c 'echo FEATHERWIRE_WORKERS=none >>/etc/featherwire/environment'
 fails "systemd: wrong options fail the start" "failed" "${systemctl[@]}" start featherwire
