@@ -1,6 +1,6 @@
 //! TLS to a running gateway, and what its errors mean.
 
-use std::{error::Error, fs, io, path::Path};
+use std::{error::Error, io, path::Path};
 
 use rustls::{
     AlertDescription, CertificateError, Error as TlsError,
@@ -9,7 +9,10 @@ use rustls::{
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::failure::Failure;
-use crate::config::GatewayTls;
+use crate::config::{GatewayTls, regular_file};
+
+/// The largest file. A bundle of all public authorities has about 250 KB.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The client's side of TLS.
 pub(super) fn config(options: &GatewayTls) -> Result<ClientTlsConfig, Failure> {
@@ -43,10 +46,8 @@ pub(super) fn config(options: &GatewayTls) -> Result<ClientTlsConfig, Failure> {
 
 fn read(path: &Path, option: &str, is_it: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Failure> {
     let path_name = path.display();
-    let pem = fs::read(path).map_err(|error| {
-        let error = error.to_string().to_lowercase();
-        format!("cannot read {path_name} ({option}): {error}")
-    })?;
+    let pem = regular_file::read(path, FILE_BYTES_MAX)
+        .map_err(|problem| format!("{path_name} ({option}) {problem}"))?;
     if is_it(&pem) {
         return Ok(pem);
     }

@@ -1,8 +1,9 @@
 //! The command line: one file per command.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+use tokio::runtime::Runtime;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::{failure::Failure, inputs::Inputs, reload::Reloader};
@@ -40,6 +41,9 @@ mod supervisor;
 mod units;
 mod usage;
 mod usage_error;
+
+/// How long the end of the process waits for threads after the command has ended.
+const THREADS_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// No doc comment: its last full stop would be left out.
 const ABOUT: &str = "The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on \
@@ -157,7 +161,8 @@ fn run() -> Result<ExitCode, Failure> {
     if matches!(&command, Command::Serve(config) if !config.emulator) {
         runtime.worker_threads(1);
     }
-    runtime.enable_all().build()?.block_on(async {
+    let runtime = runtime.enable_all().build()?;
+    let result = runtime.block_on(async {
         match command {
             Command::Serve(config) => {
                 let reloader = |live, certificates| {
@@ -177,7 +182,15 @@ fn run() -> Result<ExitCode, Failure> {
             Command::Calls(command) => command.run().await,
             Command::Migrate(command) => command.run().await,
         }
-    })
+    });
+    end(runtime);
+    result
+}
+
+/// Ends the threads of `runtime`, and leaves those behind that wait for the system, such as for a
+/// file on a disk that does not answer.
+fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(THREADS_END_TIMEOUT);
 }
 
 /// What is logged. The short commands print their errors. A server has only its log.
@@ -213,4 +226,31 @@ fn contradiction(matches: &ArgMatches) -> Option<String> {
         _ => return None,
     };
     Some(problem.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_waits_for_ever_does_not_keep_the_process() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (begun, begins) = mpsc::channel();
+        let (never, waits) = mpsc::channel::<()>();
+        runtime.spawn_blocking(move || {
+            begun.send(()).unwrap();
+            waits.recv()
+        });
+        begins.recv().unwrap();
+        let (ended, ends) = mpsc::channel();
+        std::thread::spawn(move || {
+            end(runtime);
+            ended.send(()).unwrap();
+        });
+        let in_time = ends.recv_timeout(10 * THREADS_END_TIMEOUT);
+        drop(never);
+        assert_eq!(in_time, Ok(()));
+    }
 }

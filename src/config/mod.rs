@@ -22,7 +22,7 @@ mod models;
 mod names;
 mod naming;
 mod proxy;
-mod regular_file;
+pub(crate) mod regular_file;
 mod serve;
 mod setting;
 mod sources;

@@ -10,7 +10,7 @@ use std::{
 ///
 /// # Errors
 /// What is wrong and how to fix it, to be written after the name of the file.
-pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     let meta = fs::metadata(path).map_err(|error| problem(&error))?;
     if meta.is_dir() {
         return Err("is a directory: name a file".to_owned());

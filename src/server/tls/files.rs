@@ -1,11 +1,7 @@
 //! Reads and checks the files of a listener's TLS. Every error is a sentence that names the file
 //! and says what to do.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use ring::digest::{self, SHA256};
 use rustls::{
@@ -19,7 +15,7 @@ use rustls::{
 };
 
 use super::{certificate::Parsed, status::CertificateInUse};
-use crate::config::{TlsFile, TlsFiles};
+use crate::config::{TlsFile, TlsFiles, regular_file};
 
 /// The largest file. A bundle of all public authorities has about 250 KB.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -261,25 +257,8 @@ fn damaged(file: &TlsFile, error: &pem::Error) -> String {
 }
 
 fn read(file: &TlsFile) -> Read1 {
-    let read = || {
-        let mut content = Vec::new();
-        let mut limited = File::open(&file.path)?.take(FILE_BYTES_MAX + 1);
-        limited.read_to_end(&mut content)?;
-        io::Result::Ok(content)
-    };
-    match read() {
-        Ok(content) if content.len() as u64 > FILE_BYTES_MAX => Err(format!(
-            "{} has more than {FILE_BYTES_MAX} bytes: give a PEM file with only the needed \
-             certificates or key",
-            name(file)
-        )),
-        Ok(content) => Ok(content),
-        Err(error) => Err(format!(
-            "cannot read {}: {}: give the path of a PEM file that the gateway's user may read",
-            name(file),
-            error.to_string().to_lowercase()
-        )),
-    }
+    regular_file::read(&file.path, FILE_BYTES_MAX)
+        .map_err(|problem| format!("{} {problem}", name(file)))
 }
 
 /// The path and the option, such as `/etc/tls.crt (FEATHERWIRE_TLS_CERT, --tls-cert)`.

@@ -66,7 +66,7 @@ async fn an_error_of_tls_is_a_sentence_that_says_what_to_do() {
         (
             address,
             &["--gateway-ca", "/nowhere"],
-            "cannot read /nowhere",
+            "/nowhere (--gateway-ca, or FEATHERWIRE_GATEWAY_CA) does not exist",
         ),
         (address, &["--gateway-ca", &empty], "not usable"),
         (

@@ -142,7 +142,7 @@ async fn a_broken_pair_keeps_the_previous_one_and_counts_once() {
     }
     std::fs::remove_file(files.path("tls.key")).unwrap();
     let message = reload.reload_now().unwrap_err();
-    assert!(message.contains("no such file"), "{message}");
+    assert!(message.contains("does not exist"), "{message}");
     files.write_pair(&second);
     assert_eq!(reload.reload_now(), Ok(()));
     assert_eq!(subjects(reload.status()), ["CN=second"]);

@@ -1,8 +1,9 @@
 //! `serve` with TLS: what it refuses to start with, and how it takes over new files.
 
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
 use crate::support::{
+    PATIENCE,
     certificates::{Authority, Credentials, DAY_SECONDS, Files},
     program::{Log, featherwire, run, started},
 };
@@ -77,7 +78,7 @@ async fn files_that_are_not_usable_are_refused_with_a_sentence() {
         ),
         (
             only(&[("--tls-cert", "/nowhere"), ("--tls-key", &key)]),
-            "cannot read /nowhere",
+            "--tls-cert) does not exist",
         ),
         (
             only(&[("--tls-cert", &folder), ("--tls-key", &key)]),
@@ -193,6 +194,36 @@ async fn a_signal_takes_over_new_files_and_problems_are_logged_once() {
     assert!(line.contains("CN=second"), "{line}");
     assert!(get(&next.trusted()).await.is_ok());
     assert!(get(&authority.trusted()).await.is_err());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_in_place_of_a_file_is_refused_and_does_not_keep_the_process() {
+    let authority = Authority::new();
+    let files = Files::of(&authority.server("first"));
+    let (cert, key) = (files.path("tls.crt"), files.path("tls.key"));
+    let pair = [
+        ("--tls-cert", cert.to_str().unwrap()),
+        ("--tls-key", key.to_str().unwrap()),
+    ];
+    let (mut child, address, mut log) = started(serve(&pair)).await;
+    std::fs::remove_file(&cert).unwrap();
+    let made = Command::new("mkfifo").arg(&cert).status().await;
+    assert!(made.unwrap().success());
+    let pid = child.id().unwrap().to_string();
+    let signal = async |name: &str| {
+        let kill = Command::new("kill").args([name, &pid]).status().await;
+        assert!(kill.unwrap().success());
+    };
+    signal("-HUP").await;
+    let line = timeout(PATIENCE, line_with(&mut log, "previous ones stay in use")).await;
+    let line = line.expect("the pipe is not waited for");
+    assert!(line.contains("is not a regular file"), "{line}");
+    let get = authority.trusted().http().get(format!("{address}/healthz"));
+    assert_eq!(get.send().await.unwrap().status(), 200);
+    signal("-TERM").await;
+    let ended = timeout(PATIENCE, child.wait()).await;
+    assert_eq!(ended.expect("it ends").unwrap().code(), Some(0));
 }
 
 #[tokio::test]
