@@ -1,6 +1,6 @@
 //! The TLS of one listener: the files, and what was made of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -30,6 +30,43 @@ struct Seen {
     content: Fingerprint,
     /// Why this content is not in use.
     problem: Option<String>,
+    /// What is in use.
+    in_use: Fingerprint,
+    /// A new content that one look has found.
+    unsettled: Option<Fingerprint>,
+}
+
+/// A usable content of the files. While it lives, nobody else reads them.
+pub(super) struct New<'e> {
+    endpoint: &'e Endpoint,
+    seen: MutexGuard<'e, Seen>,
+    /// `None` if it is in use already.
+    new: Option<(Fingerprint, Loaded)>,
+}
+
+impl New<'_> {
+    /// Uses it for new connections.
+    pub(super) fn take_over(mut self) {
+        let Some((fingerprint, loaded)) = self.new else {
+            return;
+        };
+        let endpoint = self.endpoint;
+        endpoint.config.store(loaded.config);
+        let changed = fingerprint.changed_files(&self.seen.in_use);
+        for (certificate, changed) in loaded.certificates.iter().zip(changed) {
+            if changed {
+                let (subject, file) = (&certificate.subject, certificate.file.display());
+                tracing::info!(
+                    listener = endpoint.listener, %file, subject,
+                    "new certificates are in use for new connections"
+                );
+            }
+        }
+        endpoint.status.set(endpoint.listener, loaded.certificates);
+        self.seen.content = fingerprint;
+        self.seen.in_use = fingerprint;
+        self.seen.problem = None;
+    }
 }
 
 impl Endpoint {
@@ -41,9 +78,12 @@ impl Endpoint {
         status: Arc<CertificateStatus>,
     ) -> Result<Self, String> {
         let content = Content::read(&files);
+        let fingerprint = content.fingerprint();
         let seen = Seen {
-            content: content.fingerprint(),
+            content: fingerprint,
             problem: None,
+            in_use: fingerprint,
+            unsettled: None,
         };
         let Loaded {
             config,
@@ -60,44 +100,72 @@ impl Endpoint {
         })
     }
 
-    /// Reads the files again, and uses them for new connections if their content has changed. A
-    /// content that is not usable changes nothing, and is logged and counted once.
+    /// Reads the files again, for use if all else is valid too. A content that is not usable is
+    /// logged and counted once.
     ///
     /// # Errors
-    /// Why the content of the files is not in use.
-    pub(super) fn reload(&self) -> Result<(), String> {
-        // Held while the files are read, so that an older content does not replace a newer one.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Why the content of the files cannot be used.
+    pub(super) fn read(&self) -> Result<New<'_>, String> {
+        self.check(self.seen(), Content::read(&self.files))
+    }
+
+    /// Looks at the files, and uses a new content when two looks have found it, because a file may
+    /// be written just now, and the first part of a list of certificates is a list too.
+    ///
+    /// Returns true if the next look decides.
+    pub(super) fn look(&self) -> bool {
+        let mut seen = self.seen();
         let content = Content::read(&self.files);
         let fingerprint = content.fingerprint();
-        if fingerprint == seen.content {
-            return seen.problem.clone().map_or(Ok(()), Err);
+        if fingerprint != seen.content && seen.unsettled != Some(fingerprint) {
+            seen.unsettled = Some(fingerprint);
+            return true;
         }
-        seen.content = fingerprint;
-        match content.load(&self.files, self.listener) {
-            Ok(loaded) => {
-                self.config.store(loaded.config);
-                for certificate in &loaded.certificates {
-                    let (subject, file) = (&certificate.subject, certificate.file.display());
-                    tracing::info!(
-                        listener = self.listener, %file, subject,
-                        "new certificates are in use for new connections"
+        // A problem is logged there.
+        if let Ok(new) = self.check(seen, content) {
+            new.take_over();
+        }
+        false
+    }
+
+    /// Held from before the files are read, so that an older content does not replace a newer one.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check<'e>(
+        &'e self,
+        mut seen: MutexGuard<'e, Seen>,
+        content: Content,
+    ) -> Result<New<'e>, String> {
+        seen.unsettled = None;
+        let fingerprint = content.fingerprint();
+        let new = if fingerprint == seen.content {
+            match &seen.problem {
+                Some(problem) => return Err(problem.clone()),
+                None => None,
+            }
+        } else {
+            match content.load(&self.files, self.listener) {
+                Ok(loaded) => Some((fingerprint, loaded)),
+                Err(problem) => {
+                    tracing::warn!(
+                        listener = self.listener,
+                        "new certificates are not usable, and the previous ones stay in use: \
+                         {problem}"
                     );
+                    self.status.count_reload_failure(self.listener);
+                    seen.content = fingerprint;
+                    seen.problem = Some(problem.clone());
+                    return Err(problem);
                 }
-                self.status.set(self.listener, loaded.certificates);
-                seen.problem = None;
-                Ok(())
             }
-            Err(problem) => {
-                tracing::warn!(
-                    listener = self.listener,
-                    "new certificates are not usable, and the previous ones stay in use: {problem}"
-                );
-                self.status.count_reload_failure(self.listener);
-                seen.problem = Some(problem.clone());
-                Err(problem)
-            }
-        }
+        };
+        Ok(New {
+            endpoint: self,
+            seen,
+            new,
+        })
     }
 
     /// What a new connection needs for its handshake.

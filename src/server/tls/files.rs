@@ -33,13 +33,46 @@ pub(super) struct Content {
 /// The content of one file, or why it cannot be read.
 type Read1 = Result<Vec<u8>, String>;
 
-/// The digest of a content.
+/// The digests of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint([u8; 32]);
+pub(super) struct Fingerprint {
+    pair: [u8; 32],
+    client_ca: [u8; 32],
+}
+
+impl Fingerprint {
+    /// Whether the pair differs, and whether the authorities of callers do: in the order of
+    /// [`Loaded::certificates`].
+    pub(super) fn changed_files(&self, previous: &Self) -> [bool; 2] {
+        [
+            self.pair != previous.pair,
+            self.client_ca != previous.client_ca,
+        ]
+    }
+}
+
+fn digest<'c>(files: impl IntoIterator<Item = &'c Read1>) -> [u8; 32] {
+    let mut context = digest::Context::new(&SHA256);
+    for file in files {
+        let bytes = match file {
+            Ok(content) => content.as_slice(),
+            Err(problem) => problem.as_bytes(),
+        };
+        context.update(&(bytes.len() as u64).to_le_bytes());
+        context.update(bytes);
+    }
+    let mut all = [0; 32];
+    let digest = context.finish();
+    for (byte, digest) in all.iter_mut().zip(digest.as_ref()) {
+        *byte = *digest;
+    }
+    all
+}
 
 /// The TLS of new connections.
 pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
+    /// That of the pair, and that of the authorities of callers.
     pub(super) certificates: Vec<CertificateInUse>,
 }
 
@@ -53,21 +86,10 @@ impl Content {
     }
 
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        let mut context = digest::Context::new(&SHA256);
-        for file in [&self.cert, &self.key].into_iter().chain(&self.client_ca) {
-            let bytes = match file {
-                Ok(content) => content.as_slice(),
-                Err(problem) => problem.as_bytes(),
-            };
-            context.update(&(bytes.len() as u64).to_le_bytes());
-            context.update(bytes);
+        Fingerprint {
+            pair: digest([&self.cert, &self.key]),
+            client_ca: digest(&self.client_ca),
         }
-        let mut fingerprint = [0; 32];
-        let digest = context.finish();
-        for (byte, digest) in fingerprint.iter_mut().zip(digest.as_ref()) {
-            *byte = *digest;
-        }
-        Fingerprint(fingerprint)
     }
 
     /// Checks the content, as a whole.

@@ -9,10 +9,16 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{endpoint::Endpoint, status::CertificateStatus};
+use super::{
+    endpoint::{Endpoint, New},
+    status::CertificateStatus,
+};
 
 /// The pause between two looks at the files.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The pause after which a new content is looked at again, to see whether all of it is written.
+const SETTLING_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads the files of certificates again. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,33 +35,50 @@ impl Reload {
         Self(Arc::new(Parts { endpoints, status }))
     }
 
-    /// Reads all files again. A file that is not usable changes nothing for its listener.
+    /// Reads all files again, and uses them for new connections if all are usable.
     ///
     /// # Errors
-    /// A sentence for each listener whose files are not usable.
+    /// A sentence for each listener whose files are not usable. Nothing changes then.
     pub fn reload_now(&self) -> Result<(), String> {
-        let endpoints = self.0.endpoints.iter();
-        let problems = endpoints.filter_map(|endpoint| endpoint.reload().err());
-        let problems: Vec<_> = problems.collect();
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(problems.join("; ")),
+        let (mut new, mut problems) = (Vec::new(), Vec::new());
+        for endpoint in &self.0.endpoints {
+            match endpoint.read() {
+                Ok(read) => new.push(read),
+                Err(problem) => problems.push(problem),
+            }
         }
+        if !problems.is_empty() {
+            return Err(problems.join("; "));
+        }
+        new.into_iter().for_each(New::take_over);
+        Ok(())
     }
 
-    /// Looks at the files every `interval`, and warns of certificates that end. Never completes.
+    /// Looks at the files every `interval`, and warns of certificates that end. Files that are not
+    /// usable change nothing for their listener. Never completes.
     pub async fn watch(self, interval: Duration) {
         if self.0.endpoints.is_empty() {
             return std::future::pending().await;
         }
+        let mut pause = interval;
         loop {
             self.0.status.warn_of_expiry(SystemTime::now());
-            sleep(interval).await;
+            sleep(pause).await;
             let reload = self.clone();
-            // Files may be on a slow disk. Problems are logged by the endpoint.
-            let looked = tokio::task::spawn_blocking(move || reload.reload_now());
-            let _ = looked.await;
+            // Files may be on a slow disk.
+            let looked = tokio::task::spawn_blocking(move || reload.look()).await;
+            pause = match looked {
+                Ok(true) => interval.min(SETTLING_PAUSE),
+                Ok(false) | Err(_) => interval,
+            };
         }
+    }
+
+    /// Looks at the files of each listener once, as [`watch`](Self::watch) does. Returns true if
+    /// the next look decides.
+    pub fn look(&self) -> bool {
+        let looks = self.0.endpoints.iter().map(|endpoint| endpoint.look());
+        looks.fold(false, |some, one| some | one)
     }
 
     /// The certificates in use.

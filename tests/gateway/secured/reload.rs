@@ -201,3 +201,38 @@ async fn an_expired_certificate_is_used_until_there_is_another() {
     assert_eq!(gateway.certificates.reload_now(), Ok(()));
     assert!(authority.trusted().connect(&gateway, &["h2"]).await.is_ok());
 }
+
+#[tokio::test]
+async fn files_that_one_look_has_found_are_used_when_the_next_one_finds_the_same() {
+    let (authority, callers, others) = (Authority::new(), Authority::new(), Authority::new());
+    let files = Files::of(&authority.server("gateway"));
+    let upstream = answering().await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.tls = files.options_with_client_ca(&callers);
+    })
+    .await;
+    let reload = &gateway.certificates;
+    let accepts = async |authorities: &Authority| {
+        let caller = authority.trusted().with(&authorities.caller("a", vec![]));
+        let url = format!("https://{}/healthz", gateway.address);
+        caller.http().get(url).send().await.is_ok()
+    };
+    let both = [others.pem.as_str(), &callers.pem].concat();
+    // A list of which only the first certificate is written, and a part of the next one.
+    files.write("client-ca.crt", &others.pem);
+    assert!(reload.look());
+    files.write("client-ca.crt", both.split_at(both.len() - 100).0);
+    assert!(reload.look());
+    assert!(accepts(&callers).await && !accepts(&others).await);
+    files.write("client-ca.crt", &both);
+    assert!(reload.look());
+    assert_eq!(reload.status().reload_failures()["main"], 0);
+    assert!(!reload.look(), "it is settled");
+    assert!(accepts(&callers).await && accepts(&others).await);
+    files.write("client-ca.crt", "");
+    assert!(reload.look());
+    assert!(!reload.look());
+    assert!(!reload.look());
+    assert_eq!(reload.status().reload_failures()["main"], 1);
+    assert!(accepts(&callers).await && accepts(&others).await);
+}

@@ -198,6 +198,52 @@ async fn a_signal_takes_over_new_files_and_problems_are_logged_once() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn a_signal_takes_over_the_files_of_both_listeners_or_of_none() {
+    let authority = Authority::new();
+    let files = Files::of(&authority.server("first"));
+    let admin = authority.server("admin-first");
+    files.write("admin.crt", &admin.cert);
+    files.write("admin.key", &admin.key);
+    let paths = ["tls.crt", "tls.key", "admin.crt", "admin.key"].map(|name| files.path(name));
+    let [cert, key, admin_cert, admin_key] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let (child, address, mut log) = started(serve(&[
+        ("--tls-cert", cert),
+        ("--tls-key", key),
+        ("--admin-listen", "127.0.0.1:0"),
+        ("--admin-tls-cert", admin_cert),
+        ("--admin-tls-key", admin_key),
+    ]))
+    .await;
+    let pid = child.id().unwrap().to_string();
+    let hang_up = async || {
+        let kill = Command::new("kill").args(["-HUP", &pid]).status().await;
+        assert!(kill.unwrap().success());
+    };
+    let next = Authority::new();
+    let is_first = async || {
+        let get = |caller: Credentials| caller.http().get(format!("{address}/healthz")).send();
+        let (first, next) = (get(authority.trusted()).await, get(next.trusted()).await);
+        assert_ne!(first.is_ok(), next.is_ok());
+        first.is_ok()
+    };
+    files.write_pair(&next.server("second"));
+    files.write("admin.crt", "");
+    hang_up().await;
+    line_with(&mut log, "so nothing changes").await;
+    assert!(is_first().await, "the good pair waits for the other one");
+    let admin = next.server("admin-second");
+    files.write("admin.crt", &admin.cert);
+    files.write("admin.key", &admin.key);
+    hang_up().await;
+    for subject in ["CN=second", "CN=admin-second"] {
+        let line = line_with(&mut log, "are in use for new connections").await;
+        assert!(line.contains(subject), "{line}");
+    }
+    assert!(!is_first().await);
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn a_pipe_in_place_of_a_file_is_refused_and_does_not_keep_the_process() {
     let authority = Authority::new();
     let files = Files::of(&authority.server("first"));
