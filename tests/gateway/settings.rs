@@ -2,7 +2,7 @@
 //! bad ones.
 
 use crate::support::{
-    Emulator, Gateway, Reply, Scripted,
+    Emulator, Gateway, PATIENCE, Reply, Scripted,
     program::{Folder, featherwire, run},
 };
 
@@ -232,6 +232,27 @@ async fn an_error_about_an_ambiguous_line_of_dotenv_has_its_number_and_a_fix() {
         directory.code == Some(1) && directory.err.contains(".env is a directory"),
         "{}",
         directory.err
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_as_dotenv_is_an_error_and_no_wait() {
+    let folder = Folder::new();
+    let path = folder.0.join(".env");
+    let made = tokio::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.await.unwrap().success());
+    let mut command = featherwire(&["check"]);
+    let running = run(command.current_dir(&folder.0));
+    let check = tokio::time::timeout(PATIENCE, running).await;
+    let check = check.expect("nobody writes into the pipe");
+    assert!(
+        check.code == Some(1)
+            && check
+                .err
+                .contains(".env (in the working directory) is not a"),
+        "{}",
+        check.err
     );
 }
 

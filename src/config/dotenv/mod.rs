@@ -4,16 +4,11 @@
 //! error with its number. A line that other parsers understand differently is a warning. No message
 //! contains a value.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    fs::File,
-    io::{self, Read},
-};
+use std::{collections::BTreeMap, fmt, fs, io, path::Path};
 
 mod reader;
 
-use super::{names::Names, sources::Environment};
+use super::{names::Names, regular_file, sources::Environment};
 use reader::{Entry, Reader};
 
 /// The largest accepted file, in bytes.
@@ -49,16 +44,20 @@ impl Dotenv {
     /// # Errors
     /// Sentences that name the invalid lines, without their values.
     pub(super) fn read(names: &Names, environment: &Environment) -> Result<Self, String> {
-        let bytes = match read_file() {
-            Ok(bytes) => bytes,
+        let path = Path::new(".env");
+        match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(unreadable(&error)),
-        };
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > BYTES_MAX) {
-            return Err(format!(
-                ".env is larger than {BYTES_MAX} bytes: is it the right file?"
-            ));
+            Ok(meta) if meta.is_dir() => {
+                return Err(
+                    ".env is a directory, but must be a file with lines of NAME=value: \
+                            rename it, or start in another directory"
+                        .to_owned(),
+                );
+            }
+            _ => {}
         }
+        let bytes = regular_file::read(path, BYTES_MAX)
+            .map_err(|problem| format!(".env (in the working directory) {problem}"))?;
         let lookup = |name: &str| environment.get(name).map(str::to_owned);
         let mut reader = Reader::new(names, &lookup);
         reader.read(&bytes);
@@ -98,26 +97,6 @@ impl fmt::Debug for Dotenv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.entries.keys().collect();
         f.debug_struct("Dotenv").field("names", &names).finish()
-    }
-}
-
-fn read_file() -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(".env")?
-        .take(BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn unreadable(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::IsADirectory => ".env is a directory, but must be a file with lines of \
-                                        NAME=value: rename it, or start in another directory"
-            .to_owned(),
-        io::ErrorKind::PermissionDenied => ".env is not readable by this user: change its \
-                                            permissions, or start in another directory"
-            .to_owned(),
-        _ => format!(".env cannot be read: {error}"),
     }
 }
 
