@@ -22,6 +22,7 @@ use super::{
 };
 
 pub use by_name::NotNamed;
+use configured::History;
 use snapshot::{Snapshot, callers};
 
 /// The keys that the gateway accepts. Cheap to clone; all clones share one snapshot.
@@ -80,6 +81,8 @@ struct Stored {
     /// The records of all keys that are not deleted. A number is never given to another key.
     records: HashMap<Uuid, Arc<Record>>,
     next_number: u32,
+    /// The keys of the variable since the start.
+    history: History,
     news: SpendingNews,
     /// Whether they are only in the memory of this process.
     are_in_memory: bool,
@@ -110,8 +113,10 @@ impl Directory {
     /// The keys of `FEATHERWIRE_API_KEYS`. `weights` are those of the first keys; the others have
     /// the weight 1. Without keys, the gateway is open.
     pub fn new(secrets: &[SecretString], weights: &[u32]) -> Self {
-        let configured = configured::keys(secrets, weights, |place, _| place);
+        let mut history = History::new(secrets);
         let numbers = u32::try_from(secrets.len()).unwrap_or(u32::MAX);
+        let mut next_number = numbers.max(Identity::EVERYONE + 1);
+        let configured = history.keys(secrets, weights, &mut next_number);
         let is_open = configured.is_empty();
         Self(Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::new(
@@ -124,7 +129,8 @@ impl Directory {
             configured: ArcSwap::from_pointee(configured),
             names: OnceLock::new(),
             stored: Mutex::new(Stored {
-                next_number: numbers.max(Identity::EVERYONE + 1),
+                next_number,
+                history,
                 ..Stored::default()
             }),
             cuts: watch::Sender::new(0),
