@@ -60,14 +60,17 @@ pub(super) fn check(config: &config::Serve) -> Result<(), Failure> {
     config.check()?;
     server::check(config)?;
     Tls::load(&config.tls, config.admin_listen.is_some())?;
-    Tls::load(&config.tls, config.admin_listen.is_some())?;
-    // A database in memory has no keys at the start.
-    if let DatabaseLocation::Memory = config.database()? {
-        config
+    let listeners = match config.database()? {
+        // It has no keys at the start.
+        DatabaseLocation::Memory => config
             .check_listen(config.api_keys.is_empty())
-            .and_then(|()| config.check_admin_listen(false))
-            .map_err(Failure::Usage)?;
-    }
+            .and_then(|()| config.check_admin_listen(false)),
+        // It may have a key of each role.
+        DatabaseLocation::File(_) | DatabaseLocation::Postgres(_) => {
+            config.check_admin_listen(true)
+        }
+    };
+    listeners.map_err(Failure::Usage)?;
     if !config.emulator {
         Client::new(&config.upstream)?;
     }

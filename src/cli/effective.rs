@@ -8,7 +8,6 @@ use super::{arguments::called_command, inputs::Inputs};
 use crate::config::{Origin, Setting, Sources};
 
 /// The effective values of an option.
-#[derive(Debug)]
 pub(super) struct Effective {
     pub(super) setting: Setting,
     /// The group of the option in `--help`.
@@ -16,6 +15,16 @@ pub(super) struct Effective {
     /// The values, as they are after a flag. They may be secret.
     pub(super) values: Vec<String>,
     pub(super) source: Source,
+}
+
+/// Shows no value.
+impl fmt::Debug for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Effective")
+            .field("member", &self.setting.member)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where the values of an option come from.

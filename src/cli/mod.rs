@@ -34,6 +34,10 @@ mod listen;
 mod migrate;
 mod models;
 mod output;
+#[cfg_attr(
+    not(unix),
+    allow(dead_code, reason = "without SIGHUP, nothing is read again")
+)]
 mod reload;
 mod serve;
 mod shutdown_signal;

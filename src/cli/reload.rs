@@ -1,13 +1,14 @@
 //! The signal to read the configuration again: SIGHUP. `.env`, the configuration file and the files
-//! of secrets and certificates are read again. The arguments and the environment stay as they were at the start. If
-//! anything is wrong, nothing changes.
+//! of secrets and certificates are read again. The arguments and the environment stay as they were
+//! at the start. If anything is wrong, nothing changes.
 
-use std::{collections::BTreeMap, future::Future};
+use std::collections::BTreeMap;
 
 use clap::{ArgMatches, FromArgMatches};
 
 use super::{
     Cli, Command,
+    config::check,
     effective::{self, Effective},
     failure::Failure,
     inputs::Inputs,
@@ -15,9 +16,14 @@ use super::{
 };
 use crate::{
     config::{LIVE, Live, Logging, Serve, Sources},
-    server::{self, tls::Reload},
+    keys::Digest,
+    server::tls::Reload,
     telemetry,
 };
+
+/// Digests of the values of options, which may be secret, by their members of the configuration
+/// file.
+type Digests = BTreeMap<String, Digest>;
 
 /// Reads the configuration again.
 #[derive(Debug)]
@@ -25,15 +31,15 @@ pub(super) struct Reloader {
     inputs: Inputs,
     live: Live,
     certificates: Reload,
-    /// The values of the options that are in use, by their members of the configuration file.
-    in_use: BTreeMap<String, Vec<String>>,
+    /// The options that are in use.
+    in_use: Digests,
 }
 
 /// A configuration that was read and is valid.
 struct Read {
     config: Serve,
     logging: Logging,
-    values: BTreeMap<String, Vec<String>>,
+    values: Digests,
     warnings: Vec<String>,
 }
 
@@ -51,6 +57,25 @@ impl Reloader {
             inputs,
             live,
             certificates,
+        }
+    }
+
+    /// Reads the configuration again at each signal. Never completes.
+    pub(super) async fn at_signals(mut self, mut hangups: Hangups) {
+        loop {
+            hangups.next().await;
+            // Files may be on a slow disk.
+            let reloading = tokio::task::spawn_blocking(move || {
+                self.reload();
+                self
+            });
+            self = match reloading.await {
+                Ok(reloader) => reloader,
+                Err(error) => {
+                    tracing::error!(%error, "SIGHUP: the configuration cannot be read again");
+                    return std::future::pending().await;
+                }
+            };
         }
     }
 
@@ -83,7 +108,7 @@ impl Reloader {
             .filter(|(member, values)| self.in_use.get(member) != Some(values));
         let (live, at_restart): (Vec<_>, Vec<_>) =
             changed.partition(|(member, _)| LIVE.contains(&member.as_str()));
-        let names = |changed: &[(String, Vec<String>)]| {
+        let names = |changed: &[(String, Digest)]| {
             let names: Vec<_> = changed.iter().map(|(member, _)| member.as_str()).collect();
             names.join(", ")
         };
@@ -124,13 +149,12 @@ impl Reloader {
         let (cli, matches) = parsed.map_err(|error| {
             let definition = &self.inputs.definition;
             usage_error::bad_value(&error, definition, &sources)
-                .unwrap_or_else(|| "the options contradict each other".to_owned())
+                .unwrap_or_else(|| usage_error::plain(&error))
         })?;
         let Command::Serve(config) = cli.command else {
             return Err("the command is not `featherwire serve`".to_owned());
         };
-        config.check()?;
-        server::check(&config).map_err(|error| error.to_string())?;
+        check(&config).map_err(sentence)?;
         Ok(Read {
             config: *config,
             logging: cli.logging,
@@ -140,11 +164,14 @@ impl Reloader {
     }
 }
 
-fn by_member(options: Vec<Effective>) -> BTreeMap<String, Vec<String>> {
-    let values = options
-        .into_iter()
-        .map(|option| (option.setting.member, option.values));
-    values.collect()
+fn by_member(options: Vec<Effective>) -> Digests {
+    let digests = options.into_iter().map(|option| {
+        // No value contains NUL.
+        let values = option.values.iter().map(|value| format!("{value}\0"));
+        let text: String = values.collect();
+        (option.setting.member, Digest::of(text.as_bytes()))
+    });
+    digests.collect()
 }
 
 fn sentence(failure: Failure) -> String {
@@ -154,37 +181,38 @@ fn sentence(failure: Failure) -> String {
     }
 }
 
-/// Reads the configuration again at each SIGHUP after this call. The future never completes.
-#[cfg(unix)]
-pub(super) fn at_signals(mut reloader: Reloader) -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = signal(SignalKind::hangup());
-    async move {
-        let Ok(mut signals) = signals else {
-            // The system does not deliver it to this process.
-            return std::future::pending().await;
-        };
-        while signals.recv().await.is_some() {
-            // Files may be on a slow disk.
-            let reloading = tokio::task::spawn_blocking(move || {
-                reloader.reload();
-                reloader
-            });
-            reloader = match reloading.await {
-                Ok(reloader) => reloader,
-                Err(error) => {
-                    tracing::error!(%error, "SIGHUP: the configuration cannot be read again");
-                    return std::future::pending().await;
-                }
-            };
+/// The signals SIGHUP since this was made. Without it, the signal ends the process.
+pub(super) struct Hangups(
+    /// `None` if the system does not deliver it to this process.
+    #[cfg(unix)]
+    Option<tokio::signal::unix::Signal>,
+);
+
+impl Hangups {
+    #[cfg(unix)]
+    pub(super) fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => _ = signal.recv().await,
+            None => std::future::pending().await,
         }
     }
-}
 
-/// There is no such signal.
-#[cfg(not(unix))]
-pub(super) async fn at_signals(_: Reloader) {
-    std::future::pending().await
+    /// There is no such signal.
+    #[cfg(not(unix))]
+    pub(super) fn listen() -> Self {
+        Self()
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        std::future::pending().await
+    }
 }
 
 #[cfg(test)]

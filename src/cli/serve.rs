@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use super::{
     failure::Failure,
     listen, output,
-    reload::{self, Reloader},
+    reload::{Hangups, Reloader},
     shutdown_signal, supervisor,
 };
 use crate::{
@@ -31,6 +31,8 @@ pub async fn run(
     mut config: config::Serve,
     reload: impl FnOnce(Live, Reload) -> Reloader,
 ) -> Result<ExitCode, Failure> {
+    // A signal during the start waits until the server can take over changes.
+    let hangups = Hangups::listen();
     config.check()?;
     let tls = Tls::load(&config.tls, config.admin_listen.is_some())?;
     descriptors::raise_limit();
@@ -63,8 +65,7 @@ pub async fn run(
     let address = listener.local_addr()?;
     let admin = url(admin_listener.as_ref().unwrap_or(&listener))?;
     let live = Live::new(config.clone());
-    // A signal that comes before the server waits until then.
-    let reloading = reload::at_signals(reload(live.clone(), tls.reload.clone()));
+    let reloading = reload(live.clone(), tls.reload.clone()).at_signals(hangups);
     print_banner(&config, &keys, &listener, &admin, upstream.has_key())?;
     if admin_listener.is_some() {
         output::tell(format_args!("  administration: {admin}\n"));

@@ -64,9 +64,12 @@ pub(super) fn bad_value(
     command: &Command,
     sources: &Sources,
 ) -> Option<String> {
-    if error.kind() != ErrorKind::ValueValidation {
-        return None;
-    }
+    let is_empty = match (error.kind(), error.get(ContextKind::InvalidValue)) {
+        (ErrorKind::ValueValidation, _) => false,
+        // Also the kind of an unknown value, which clap shows with the known ones.
+        (ErrorKind::InvalidValue, Some(ContextValue::String(value))) if value.is_empty() => true,
+        _ => return None,
+    };
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
@@ -74,9 +77,12 @@ pub(super) fn bad_value(
     let arg = called_command(command)
         .and_then(|called_command| option(called_command, flag))
         .or_else(|| option(command, flag))?;
-    let mut reason = reason(error);
+    let mut reason = match is_empty {
+        true => "it is empty: give it a value, or leave it out".to_owned(),
+        false => reason(error),
+    };
     // Of clap's own parsers, only those for a range of numbers give no example.
-    if arg.get_default_values().is_empty() && !reason.contains("such as") {
+    if !is_empty && arg.get_default_values().is_empty() && !reason.contains("such as") {
         reason.push_str("; expected a number such as 1");
     }
     let Some(setting) = Setting::of(arg) else {
@@ -107,6 +113,17 @@ pub(super) fn bad_value(
         sentence.push_str(&format!("\n  for example: {by_name}, or {flag} {example}"));
     }
     Some(sentence)
+}
+
+/// The error without values: its kind, and the flag that it is about.
+pub(super) fn plain(error: &clap::Error) -> String {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => {
+            let flag = argument.split([' ', '=']).next().unwrap_or_default();
+            format!("{flag}: {}", error.kind())
+        }
+        _ => error.kind().to_string(),
+    }
 }
 
 fn reason(error: &clap::Error) -> String {
