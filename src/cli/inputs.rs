@@ -1,8 +1,10 @@
 //! What the options are taken from: the arguments and the environment, which stay as they were at
 //! the start, and `.env` and files, which can be read again.
 
+use std::fmt;
+
 use clap::{
-    ArgMatches, Command,
+    Arg, ArgMatches, Command,
     builder::{OsStr, Resettable},
 };
 
@@ -14,7 +16,6 @@ use super::{
 use crate::config::{CONFIG_VARIABLE, Environment, Names, Setting, Settings, Sources};
 
 /// What stays as it was at the start.
-#[derive(Debug)]
 pub(super) struct Inputs {
     /// The command line, as it is defined.
     pub(super) definition: Command,
@@ -22,6 +23,13 @@ pub(super) struct Inputs {
     pub(super) names: Names,
     settings: Settings,
     environment: Environment,
+}
+
+/// Shows no value: the definition has those of the environment.
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inputs").finish_non_exhaustive()
+    }
 }
 
 impl Inputs {
@@ -88,11 +96,21 @@ type Values = Vec<(String, Vec<String>)>;
 /// The values of the options of `command` that are not among the arguments.
 fn found(command: &Command, sources: &Sources) -> Result<Values, Failure> {
     let mut values = Values::new();
-    for arg in command.get_arguments() {
+    let is_given =
+        |arg: &Arg| Setting::of(arg).is_some_and(|setting| is_on_command_line(arg, &setting.flag));
+    // What stands for an option that is not set comes after it.
+    let (hidden, shown): (Vec<_>, Vec<_>) =
+        command.get_arguments().partition(|arg| arg.is_hide_set());
+    let key = shown.iter().find(|arg| arg.get_id() == "api_key");
+    for arg in shown.iter().chain(&hidden) {
         let Some(setting) = Setting::of(arg) else {
             continue;
         };
-        if is_on_command_line(arg, &setting.flag) {
+        if is_given(arg) {
+            continue;
+        }
+        let is_set = |key: &&Arg| is_given(key) || values.iter().any(|(id, _)| key.get_id() == id);
+        if arg.is_hide_set() && arg.get_id() == "api_keys" && key.is_some_and(is_set) {
             continue;
         }
         if let Some(found) = sources.find(&setting).map_err(Failure::Failed)? {

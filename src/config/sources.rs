@@ -69,6 +69,13 @@ pub struct Found {
     pub origin: Origin,
 }
 
+impl Found {
+    /// Whether one of the values is not empty.
+    fn has_value(&self) -> bool {
+        !self.values.iter().all(String::is_empty)
+    }
+}
+
 /// Where a value comes from. Its `Display` is short: `FEATHERWIRE_LISTEN`, `.env line 2` or
 /// `featherwire.toml line 3`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,8 +137,9 @@ impl Sources {
         path: Option<&Path>,
     ) -> Result<Self, String> {
         let dotenv = Dotenv::read(names, environment)?;
-        let of_variable = environment
-            .get(CONFIG_VARIABLE)
+        let of_environment = environment.get(CONFIG_VARIABLE);
+        let of_variable = of_environment
+            .filter(|path| !path.is_empty())
             .or_else(|| Some(dotenv.get(CONFIG_VARIABLE)?.0))
             .filter(|path| !path.is_empty());
         let file = path
@@ -157,7 +165,9 @@ impl Sources {
     }
 
     /// The values of an option: those of the environment, or of `.env`, or of the configuration
-    /// file. `None` if it is set nowhere.
+    /// file. `None` if it is set nowhere. What is behind the first place that has a value is not
+    /// read. An empty value counts only if no later place has another one; a variable of the
+    /// environment that is empty still replaces that of `.env`.
     ///
     /// # Errors
     /// A sentence without values: a secret is set twice at one place, or its file cannot be used.
@@ -178,12 +188,19 @@ impl Sources {
             Some((member.values.clone(), origin))
         };
         let (member, file_member) = (&setting.member, setting.file_member());
-        let places = [
-            choose(setting, in_environment, variable, &file_variable)?,
-            choose(setting, in_dotenv, variable, &file_variable)?,
-            choose(setting, in_file, member, &file_member)?,
-        ];
-        Ok(places.into_iter().flatten().next())
+        let of_environment = choose(setting, in_environment, variable, &file_variable)?;
+        if of_environment.as_ref().is_some_and(Found::has_value) {
+            return Ok(of_environment);
+        }
+        let of_dotenv = choose(setting, in_dotenv, variable, &file_variable)?;
+        if of_dotenv.as_ref().is_some_and(Found::has_value) {
+            return Ok(of_dotenv);
+        }
+        let of_file = choose(setting, in_file, member, &file_member)?;
+        if of_file.as_ref().is_some_and(Found::has_value) {
+            return Ok(of_file);
+        }
+        Ok(of_environment.or(of_dotenv).or(of_file))
     }
 }
 

@@ -114,6 +114,67 @@ async fn a_secret_is_read_from_a_file_that_a_variable_or_the_file_names() {
     }
 }
 
+#[tokio::test]
+async fn a_missing_file_of_a_place_that_does_not_count_is_no_error() {
+    let folder = folder("api_keys_file = '/missing'\n");
+    let key = [("FEATHERWIRE_API_KEYS", "gw_s3cr3t")];
+    let checked = with_file(&folder, &["config", "check"], &key).await;
+    assert_eq!((checked.code, checked.err.as_str()), (Some(0), ""));
+
+    let models = ["models", "--gateway", "127.0.0.1:9"];
+    let with_key = [&models[..], &["--api-key", "gw_1"]].concat();
+    for (arguments, variables, expected) in [
+        (&models[..], &[][..], "api_keys_file names"),
+        (&with_key, &[], "127.0.0.1:9"),
+        (&models, &[("FEATHERWIRE_API_KEY", "gw_1")], "127.0.0.1:9"),
+    ] {
+        let ended = with_file(&folder, arguments, variables).await;
+        assert!(
+            ended.code == Some(1) && ended.err.contains(expected),
+            "{arguments:?}: {}",
+            ended.err
+        );
+        assert_eq!(ended.err.contains("/missing"), expected.contains("names"));
+    }
+}
+
+#[tokio::test]
+async fn an_empty_value_does_not_hide_that_of_a_later_place() {
+    let folder = folder("featherless_api_key = 's3cr3t'\napp_title = 'own'\n");
+    let example = include_str!("../../.env.example");
+    assert!(example.contains("\nFEATHERLESS_API_KEY=\n"));
+    write(&folder.0.join(".env"), example);
+    let empty = [
+        ("FEATHERLESS_API_KEY", ""),
+        ("FEATHERWIRE_APP_TITLE", ""),
+        ("FEATHERWIRE_EMULATOR", ""),
+    ];
+    for variables in [&[][..], &empty] {
+        let printed = with_file(&folder, &["config", "print"], variables).await;
+        assert_eq!(
+            line(&printed, "featherless_api_key"),
+            "# featherless_api_key has 1 hidden value  # fw.toml line 1"
+        );
+        assert_eq!(
+            line(&printed, "app_title"),
+            "app_title = \"own\"  # fw.toml line 2"
+        );
+    }
+    // An empty value that no other place replaces is wrong for an option that needs one.
+    let no_path = [("FEATHERWIRE_TLS_CERT", "")];
+    let checked = with_file(&folder, &["config", "check"], &no_path).await;
+    let expected = "the value of FEATHERWIRE_TLS_CERT (--tls-cert), set in the environment, is \
+                    invalid: it is empty";
+    assert!(
+        checked.code == Some(2) && checked.err.contains(expected),
+        "{}",
+        checked.err
+    );
+    let no_keys = [("FEATHERWIRE_API_KEYS", "")];
+    let checked = with_file(&folder, &["config", "check"], &no_keys).await;
+    assert!(checked.err.contains("an empty key"), "{}", checked.err);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_secret_in_a_file_that_others_may_read_is_a_warning() {
