@@ -5,6 +5,8 @@ use std::{any::TypeId, collections::BTreeMap};
 use bytesize::ByteSize;
 use clap::{Arg, ArgAction, Command};
 
+use super::values::switch;
+
 /// The variable that names the configuration file. It is no member of the file.
 pub const CONFIG_VARIABLE: &str = "FEATHERWIRE_CONFIG";
 
@@ -115,10 +117,14 @@ impl Setting {
 
     /// `value` as the configuration file has it.
     pub fn as_toml(&self, value: &str) -> String {
-        match self.kind {
-            Kind::Switch | Kind::Integer | Kind::Number => value.trim().to_owned(),
-            Kind::Size | Kind::Text => quoted(value),
-        }
+        let plain = value.trim();
+        let parsed = match self.kind {
+            Kind::Switch => switch(plain).ok().map(|is_on| is_on.to_string()),
+            Kind::Integer => plain.parse::<i128>().ok().map(|number| number.to_string()),
+            Kind::Number => plain.parse::<f64>().ok().map(|number| number.to_string()),
+            Kind::Size | Kind::Text => Some(quoted(value)),
+        };
+        parsed.unwrap_or_else(|| plain.to_owned())
     }
 }
 

@@ -27,6 +27,7 @@ mod chat;
 mod circuits;
 mod cli;
 mod completions_and_embeddings;
+mod configuration_commands;
 mod configuration_file;
 mod connections;
 mod contract;
