@@ -160,6 +160,8 @@ impl Sources {
         ] {
             samples.add(table::CONFIG_RELOADS, &[result], count as f64);
         }
+        let reloaded_at = self.reloads.last_success_at().map(|at| at as f64);
+        samples.add_known(table::CONFIG_RELOADED, reloaded_at);
         let lost_spans = self
             .tracer
             .as_ref()

@@ -13,7 +13,7 @@ async fn check_refuses_one_address_for_both_listeners_with_any_database() {
         let arguments = ["config", "check", "--database-url", database];
         let checked = with_file(&folder, &arguments, &[]).await;
         assert!(
-            checked.code == Some(1) && checked.err.contains("are both 127.0.0.1:8000"),
+            checked.code == Some(2) && checked.err.contains("are both 127.0.0.1:8000"),
             "{database}: {}",
             checked.err
         );

@@ -181,6 +181,8 @@ async fn a_broken_configuration_changes_nothing_and_the_log_says_what_is_wrong()
             "3 weights for the 1 gateway keys",
         ),
         ("aliases = ['a=a']", "an alias of itself"),
+        // The gateway could not start with these.
+        ("tls_cert = '/none'\ntls_key = '/none'", "/none"),
         ("featherless_api_key_file = 'none'", "nothing changes"),
     ];
     for (toml, expected) in cases {
@@ -206,15 +208,21 @@ async fn a_broken_configuration_changes_nothing_and_the_log_says_what_is_wrong()
     let metrics = format!("{}/metrics", gateway.administration());
     let metrics = http().get(metrics).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
-    for expected in ["failure\"} 7", "success\"} 0"] {
+    for expected in ["failure\"} 8", "success\"} 0"] {
         let line = format!("featherwire_config_reloads_total{{result=\"{expected}");
         assert!(metrics.contains(&line), "{line}: {metrics}");
     }
+    let reloaded_at = "\nfeatherwire_config_last_reload_timestamp_seconds ";
+    assert!(!metrics.contains(reloaded_at), "{metrics}");
 
     gateway.write("[aliases]\nown = 'org/first'\n");
     write(&gateway.folder.0.join("keys"), "gw_s3cr3t_new\n");
     let told = gateway.reload("read again").await;
     assert!(told.contains("aliases, api_keys"), "{told}");
+    let metrics = format!("{}/metrics", gateway.administration());
+    let metrics = http().get(metrics).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains(reloaded_at), "{metrics}");
     gateway.end().await;
 }
 
@@ -286,6 +294,30 @@ async fn options_of_calls_change_and_an_option_that_needs_a_restart_is_named_and
     gateway.write("");
     gateway.reload("nothing changes").await;
     gateway.end().await;
+}
+
+#[tokio::test]
+async fn a_signal_during_the_start_does_not_end_the_gateway() {
+    let database = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://u:p@{}/d", database.local_addr().unwrap());
+    let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0"]);
+    command
+        .env("FEATHERWIRE_DATABASE_URL", url)
+        .stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    // The gateway waits for the answer of the database.
+    let accepted = tokio::time::timeout(PATIENCE, database.accept()).await;
+    let (connection, _) = accepted.expect("the gateway starts").unwrap();
+    let pid = child.id().unwrap().to_string();
+    let sent = Command::new("kill").args(["-HUP", &pid]).status();
+    assert!(sent.await.unwrap().success());
+    drop((connection, database));
+    let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+    let ended = ended.expect("the start fails without a database").unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    // A process that a signal ends has no code.
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(told.contains("database"), "{told}");
 }
 
 #[tokio::test]

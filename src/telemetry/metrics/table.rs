@@ -133,6 +133,8 @@ metrics! {
         "New certificates or keys that were not usable, so that the old ones stay in use";
     CONFIG_RELOADS = Counter "featherwire_config_reloads_total" ["result"]
         "Times that the configuration was read again, on SIGHUP";
+    CONFIG_RELOADED = Gauge "featherwire_config_last_reload_timestamp_seconds" []
+        "When the configuration was last read again, in seconds since 1970. Absent until then";
     LOG_LOST = Counter "featherwire_log_lines_lost_total" []
         "Lines of the log that standard error did not take";
     SPANS_LOST = Counter "featherwire_trace_spans_lost_total" []
