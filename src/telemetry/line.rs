@@ -205,19 +205,23 @@ fn colour_of(level: Level) -> &'static str {
     }
 }
 
-/// Whether a value needs neither quotes in a line of text nor escapes: visible ASCII without quotes,
-/// backslashes and signs of equality.
+/// Whether a byte needs neither quotes in a line of text nor escapes: visible ASCII without quotes,
+/// backslashes and signs of equality. 0 for these, so that many are looked at without a branch.
+#[expect(clippy::indexing_slicing, reason = "the compiler would find it")]
+const NOT_PLAIN: [u8; 256] = {
+    let mut table = [1; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = matches!(byte, b'"' | b'=' | b'\\') as u8;
+        byte += 1;
+    }
+    table
+};
+
+/// Whether a value needs neither quotes in a line of text nor escapes.
 fn is_plain(value: &str) -> bool {
-    // Without a branch for each byte, several bytes are compared at once.
-    let other = |byte: u8| {
-        u8::from(byte.wrapping_sub(b'!') > b'~' - b'!')
-            | u8::from(byte == b'"')
-            | u8::from(byte == b'=')
-            | u8::from(byte == b'\\')
-    };
-    !value.is_empty()
-        && value.len() <= VALUE_BYTES_MAX
-        && value.bytes().fold(0, |others, byte| others | other(byte)) == 0
+    let others = |others, byte| others | NOT_PLAIN.get(usize::from(byte)).copied().unwrap_or(1);
+    !value.is_empty() && value.len() <= VALUE_BYTES_MAX && value.bytes().fold(0, others) == 0
 }
 
 /// Writes a value in quotes, as JSON does, with escapes for all that is not visible.
@@ -235,6 +239,9 @@ fn push_quoted(text: &mut String, value: &str) {
 
 /// Writes a message. Its quotes stay as they are.
 fn push_message(text: &mut String, message: &str) {
+    if is_plain(message) {
+        return text.push_str(message);
+    }
     for char in shown(message) {
         push_char(text, char);
     }
