@@ -11,7 +11,7 @@ use super::{
     cors::is_local_origin,
     host::{self, is_this_machine},
     peer::Peer,
-    tls::{ClientCertificate, IsForAdministrators},
+    tls::{ClientCertificate, Distrust, IsForAdministrators},
 };
 use crate::{
     error::{Error, ErrorCode},
@@ -54,10 +54,11 @@ fn authenticate(
             Err(reason) => ended = Some(reason),
         }
     }
-    if let Some(key) = certificate.and_then(|certificate| certificate.key(purpose))
+    if let Some(certificate) = certificate
+        && let Some(key) = certificate.key(purpose)
         && !is_shown
     {
-        return by_certificate(keys, headers, key);
+        return by_certificate(keys, headers, certificate, key);
     }
     // Nobody has an admin key yet. A key for models does not manage anything.
     if let Some(everyone) = everyone
@@ -92,6 +93,7 @@ fn authenticate(
 fn by_certificate(
     keys: &Directory,
     headers: &HeaderMap,
+    certificate: &ClientCertificate,
     key: (&str, IsForAdministrators),
 ) -> Result<Identity, Error> {
     let refuse = |message: &str| Err(Error::new(ErrorCode::InvalidApiKey, message));
@@ -101,6 +103,20 @@ fn by_certificate(
             "A web page needs a gateway key, also if the browser has a certificate: send the \
              header Authorization: Bearer gw_…",
         );
+    }
+    match certificate.check() {
+        Ok(()) => {}
+        Err(Distrust::Expired) => {
+            return refuse(
+                "The certificate of this connection has expired: connect again with a newer one",
+            );
+        }
+        Err(Distrust::Authority) => {
+            return refuse(
+                "The gateway no longer trusts the authority of this connection's certificate: \
+                 connect again with a certificate of another one",
+            );
+        }
     }
     match named(keys, key) {
         Ok(identity) => Ok(identity),
@@ -142,7 +158,9 @@ pub(super) fn is_known(keys: &Directory, headers: &HeaderMap) -> bool {
     }
     let is_named = |purpose| {
         let peer = Peer::current()?;
-        let key = peer.certificate()?.key(purpose)?;
+        let certificate = peer.certificate()?;
+        let key = certificate.key(purpose)?;
+        certificate.check().ok()?;
         named(keys, key).ok()
     };
     let purposes = [Purpose::Models, Purpose::Admin];

@@ -308,6 +308,10 @@ async fn serve_connection(
                     return Ok(());
                 }
             }
+            () = peer.certificate_ends() => {
+                // Its client can connect again with a newer one.
+                tracing::debug!("connection closed: its certificate no longer holds");
+            }
             _ = shutdown_started.wait_for(|shutdown_started| *shutdown_started) => {}
         }
         connection.as_mut().graceful_shutdown();

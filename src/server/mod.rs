@@ -104,10 +104,10 @@ impl From<Administration> for Keys {
     }
 }
 
-/// Serves callers with `keys` on `workers` as `config` says, which may change, and records their calls in `ledger`, until `shutdown`
-/// completes, which is polled first when callers are served. Then drains: running calls have at
-/// most `--drain-timeout` to finish. During the drain, new connections are still accepted, so that
-/// probes and new calls get the error `draining`.
+/// Serves callers with `keys` on `workers` as `config` says, which may change, and records their
+/// calls in `ledger`, until `shutdown` completes, which is polled first when callers are served.
+/// Then drains: running calls have at most `--drain-timeout` to finish. During the drain, new
+/// connections are still accepted, so that probes and new calls get the error `draining`.
 ///
 /// # Errors
 /// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if the configuration cannot be

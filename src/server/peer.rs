@@ -4,7 +4,7 @@
 //! streams.
 
 use std::{
-    future::Future,
+    future::{Future, pending},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -125,6 +125,14 @@ impl Peer {
     /// The certificate that the caller has shown.
     pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.get().map(Box::as_ref)
+    }
+
+    /// Completes when this certificate no longer stands for a key.
+    pub(super) async fn certificate_ends(&self) {
+        match self.certificate() {
+            Some(certificate) => certificate.ends().await,
+            None => pending().await,
+        }
     }
 
     pub(super) fn is_cut_short(&self) -> bool {

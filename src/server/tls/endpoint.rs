@@ -3,11 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 
 use super::{
     client::ClientKeys,
-    files::{Content, Fingerprint, Loaded},
+    files::{Content, Fingerprint, InUse, Loaded},
     status::CertificateStatus,
 };
 use crate::config::TlsFiles;
@@ -19,7 +18,7 @@ pub struct Endpoint {
     files: TlsFiles,
     keys: ClientKeys,
     /// That of new connections.
-    config: ArcSwap<ServerConfig>,
+    in_use: ArcSwap<InUse>,
     /// What the files had when they were last looked at.
     seen: Mutex<Seen>,
     status: Arc<CertificateStatus>,
@@ -51,7 +50,7 @@ impl New<'_> {
             return;
         };
         let endpoint = self.endpoint;
-        endpoint.config.store(loaded.config);
+        endpoint.in_use.store(Arc::new(loaded.tls));
         let changed = fingerprint.changed_files(&self.seen.in_use);
         for (certificate, changed) in loaded.certificates.iter().zip(changed) {
             if changed {
@@ -85,16 +84,13 @@ impl Endpoint {
             in_use: fingerprint,
             unsettled: None,
         };
-        let Loaded {
-            config,
-            certificates,
-        } = content.load(&files, listener)?;
+        let Loaded { tls, certificates } = content.load(&files, listener)?;
         status.set(listener, certificates);
         Ok(Self {
             listener,
             files,
             keys,
-            config: ArcSwap::new(config),
+            in_use: ArcSwap::from_pointee(tls),
             seen: Mutex::new(seen),
             status,
         })
@@ -168,9 +164,9 @@ impl Endpoint {
         })
     }
 
-    /// What a new connection needs for its handshake.
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+    /// The TLS of new connections.
+    pub(super) fn in_use(&self) -> Arc<InUse> {
+        self.in_use.load_full()
     }
 
     /// The keys that certificates stand for.

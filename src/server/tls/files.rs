@@ -70,8 +70,16 @@ fn digest<'c>(files: impl IntoIterator<Item = &'c Read1>) -> [u8; 32] {
 }
 
 /// The TLS of new connections.
-pub(super) struct Loaded {
+#[derive(Debug)]
+pub(super) struct InUse {
     pub(super) config: Arc<ServerConfig>,
+    /// Verifies the certificates of callers.
+    pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// A usable content.
+pub(super) struct Loaded {
+    pub(super) tls: InUse,
     /// That of the pair, and that of the authorities of callers.
     pub(super) certificates: Vec<CertificateInUse>,
 }
@@ -107,7 +115,10 @@ impl Content {
             _ => None,
         };
         Ok(Loaded {
-            config: Arc::new(server_config(files, chain, key, verifier)?),
+            tls: InUse {
+                config: Arc::new(server_config(files, chain, key, verifier.clone())?),
+                verifier,
+            },
             certificates: in_use,
         })
     }

@@ -1,6 +1,6 @@
 //! The handshake of a connection. It runs in the connection's task, so a slow one delays no other.
 
-use std::{io, net::Shutdown, time::Duration};
+use std::{io, net::Shutdown, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpStream,
@@ -40,15 +40,21 @@ pub(in crate::server) struct Secured {
 }
 
 /// Completes the handshake. `None` if it fails, or takes too long.
-pub(in crate::server) async fn accept(stream: TcpStream, endpoint: &Endpoint) -> Option<Secured> {
+pub(in crate::server) async fn accept(
+    stream: TcpStream,
+    endpoint: &Arc<Endpoint>,
+) -> Option<Secured> {
     let until = Instant::now() + HANDSHAKE_TIMEOUT;
+    // Set when the client has begun, for the certificates of that moment.
+    let mut in_use = None;
     let handshake = async {
         let mut first = [0];
         if stream.peek(&mut first).await.ok()? > 0 && first != [HANDSHAKE_RECORD] {
             refuse(&stream, first).await;
             return None;
         }
-        let acceptor = TlsAcceptor::from(endpoint.config());
+        let tls = in_use.insert(endpoint.in_use());
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
         match acceptor.accept(Wire::new(stream)).into_fallible().await {
             Ok(stream) => Some(stream),
             Err((error, wire)) => {
@@ -64,10 +70,9 @@ pub(in crate::server) async fn accept(stream: TcpStream, endpoint: &Endpoint) ->
         return None;
     };
     let stream = stream?;
-    let shown = stream.get_ref().1.peer_certificates();
-    let certificate = shown.and_then(<[_]>::first);
+    let shown = stream.get_ref().1.peer_certificates().zip(in_use);
     Some(Secured {
-        certificate: certificate.map(|der| endpoint.keys().certificate(der)),
+        certificate: shown.and_then(|(chain, by)| ClientCertificate::new(endpoint, by, chain)),
         transport: Transport::Tls(Box::new(stream)),
     })
 }

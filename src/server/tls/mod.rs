@@ -1,7 +1,8 @@
 //! TLS of the listeners. [`Endpoint`] has the certificate of one listener, [`Reload`] reads its
 //! files again, and [`CertificateStatus`] says which certificates are in use.
 //!
-//! A connection keeps the certificate of its handshake. A new certificate is for new connections.
+//! A connection keeps the gateway's certificate of its handshake. A new one is for new connections.
+//! A caller's certificate that stands for a key is checked again at each call.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -18,7 +19,7 @@ mod reload;
 mod status;
 pub(super) mod transport;
 
-pub(super) use client::{ClientCertificate, IsForAdministrators};
+pub(super) use client::{ClientCertificate, Distrust, IsForAdministrators};
 pub use endpoint::Endpoint;
 pub use reload::{POLL_INTERVAL, Reload};
 pub use status::{CertificateInUse, CertificateStatus};

@@ -1,13 +1,21 @@
 //! Callers' certificates, and the keys that they stand for.
 
+use std::time::{Duration, SystemTime};
+
 use featherwire::{
     config::{CertificateKey, CertificateName},
     error::Kind,
 };
 
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
 use super::answering;
 use crate::support::{
-    Door, Gateway, MODEL, Scripted,
+    Door, Gateway, MODEL, PATIENCE, Scripted,
     certificates::{Authority, Credentials, Files, Pair, dns, uri},
     door::VIA_STREAM,
     prompt,
@@ -225,4 +233,52 @@ async fn the_holder_of_a_listed_certificate_that_is_no_authority_cannot_sign_oth
         let right = guarded.with(&guarded.callers.caller("App", vec![]));
         assert_eq!(guarded.who(right, &[]).await, (200, "env-1".to_owned()));
     }
+}
+
+/// Asks for the caller's key on a connection of HTTP/2, whose `sender` this is.
+async fn status(sender: &mut SendRequest<Empty<Bytes>>) -> Option<StatusCode> {
+    let request = Request::get("https://localhost/v1/key").body(Empty::new());
+    let response = sender.send_request(request.unwrap()).await.ok()?;
+    Some(response.status())
+}
+
+#[tokio::test]
+async fn an_open_connection_loses_its_key_with_the_trust_in_its_certificate() {
+    let upstream = answering().await;
+    let guarded = Guarded::to(&upstream, false).await;
+    let others = Authority::new();
+    let open = async |pair: &Pair| {
+        let caller = guarded.with(pair);
+        let stream = caller.connect(&guarded.gateway, &["h2"]).await.unwrap();
+        let stream = TokioIo::new(stream);
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+            .await
+            .unwrap();
+        (sender, tokio::spawn(connection))
+    };
+    let replace = |authorities: &[&Authority]| {
+        let all: Vec<_> = authorities.iter().map(|one| one.pem.as_str()).collect();
+        guarded.files.write("client-ca.crt", &all.concat());
+        assert_eq!(guarded.gateway.certificates.reload_now(), Ok(()));
+    };
+    let (mut app, app_closed) = open(&guarded.callers.caller("App", vec![])).await;
+    assert_eq!(status(&mut app).await, Some(StatusCode::OK));
+    replace(&[&others, &guarded.callers]);
+    assert_eq!(
+        status(&mut app).await,
+        Some(StatusCode::OK),
+        "still trusted"
+    );
+    replace(&[&others]);
+    assert_eq!(status(&mut app).await, Some(StatusCode::UNAUTHORIZED));
+    let closed = tokio::time::timeout(PATIENCE, app_closed).await;
+    assert!(closed.is_ok(), "it is closed");
+
+    let end = SystemTime::now() + Duration::from_secs(3);
+    let (mut brief, brief_closed) = open(&others.caller_until("App", end)).await;
+    assert_eq!(status(&mut brief).await, Some(StatusCode::OK));
+    let closed = tokio::time::timeout(PATIENCE, brief_closed).await;
+    assert!(closed.is_ok(), "it is closed");
+    assert!(SystemTime::now() > end - Duration::from_secs(1));
+    assert_eq!(status(&mut brief).await, None);
 }

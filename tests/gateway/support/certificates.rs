@@ -75,6 +75,15 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// The same, which ends at this time.
+    pub fn caller_until(&self, common_name: &str, end: SystemTime) -> Pair {
+        let mut params = params(common_name);
+        let since_epoch = end.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        params.not_after = date_time_ymd(1970, 1, 1) + since_epoch;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(&params)
+    }
+
     /// A certificate with the name of an authority, which may sign only lists of revoked ones.
     pub fn signer_of_lists(&self, common_name: &str) -> Pair {
         let mut params = params(common_name);
