@@ -310,7 +310,7 @@ async fn serve_refuses_an_unsafe_configuration_and_says_how_to_fix_it() {
         "--emulator",
     ]))
     .await;
-    assert_eq!(open.code, Some(1));
+    assert_eq!(open.code, Some(2));
     assert!(
         open.err.contains("FEATHERWIRE_API_KEYS") && open.err.contains("127.0.0.1"),
         "{}",
