@@ -120,7 +120,9 @@ impl Reloader {
         }
         self.live.status().record_success();
         if live.is_empty() {
-            tracing::info!("SIGHUP: the configuration was read again, and nothing changes");
+            if at_restart.is_empty() {
+                tracing::info!("SIGHUP: the configuration was read again, and no option changes");
+            }
             return;
         }
         let changed = names(&live);

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -117,6 +117,8 @@ pub struct ReloadStatus {
     succeeded: AtomicU64,
     failed: AtomicU64,
     last_success_at: AtomicU64,
+    /// Whether the last configuration was not valid.
+    is_broken: AtomicBool,
 }
 
 impl Live {
@@ -181,12 +183,19 @@ impl ReloadStatus {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let seconds = now.map_or(0, |now| now.as_secs());
         self.last_success_at.store(seconds, Ordering::Relaxed);
+        self.is_broken.store(false, Ordering::Relaxed);
         self.succeeded.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a configuration that was not valid.
     pub fn record_failure(&self) {
+        self.is_broken.store(true, Ordering::Relaxed);
         self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the last configuration that was read is in use.
+    pub fn is_ok(&self) -> bool {
+        !self.is_broken.load(Ordering::Relaxed)
     }
 
     /// How many configurations were taken over.

@@ -150,6 +150,8 @@ impl Sources {
             }
             for (listener, failures) in certificates.reload_failures() {
                 samples.add(table::CERTIFICATE_FAILURES, &[listener], failures as f64);
+                let is_ok = f64::from(u8::from(certificates.is_ok(listener)));
+                samples.add(table::CERTIFICATE_OK, &[listener], is_ok);
             }
         }
         samples.add_known(table::DATABASE_UP, self.queries.as_ref().map(is_up));
@@ -160,6 +162,8 @@ impl Sources {
         ] {
             samples.add(table::CONFIG_RELOADS, &[result], count as f64);
         }
+        let is_ok = f64::from(u8::from(self.reloads.is_ok()));
+        samples.add(table::CONFIG_OK, &[], is_ok);
         let reloaded_at = self.reloads.last_success_at().map(|at| at as f64);
         samples.add_known(table::CONFIG_RELOADED, reloaded_at);
         let lost_spans = self

@@ -105,7 +105,9 @@ pub fn write_sentences(text: &str) -> bool {
     let is_json = look().format == Format::Json && LOG.get().is_some();
     if is_json {
         for sentence in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            write(Level::INFO, module_path!(), sentence, |_| {});
+            let is_warning = sentence.starts_with("! ") || sentence.contains("warning: ");
+            let level = if is_warning { Level::WARN } else { Level::INFO };
+            write(level, module_path!(), sentence, |_| {});
         }
     }
     is_json

@@ -1,7 +1,7 @@
 //! The certificates in use, for `/metrics` and the log.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -25,6 +25,8 @@ pub struct CertificateStatus {
 struct InUse {
     certificates: Vec<CertificateInUse>,
     reload_failures: BTreeMap<&'static str, u64>,
+    /// The listeners whose files have a content that is not usable.
+    broken: BTreeSet<&'static str>,
     warned_at: Option<SystemTime>,
 }
 
@@ -65,8 +67,15 @@ impl CertificateStatus {
         self.in_use().reload_failures.clone()
     }
 
+    /// Whether the content of the listener's files is in use.
+    pub fn is_ok(&self, listener: &str) -> bool {
+        !self.in_use().broken.contains(listener)
+    }
+
     pub(super) fn count_reload_failure(&self, listener: &'static str) {
-        *self.in_use().reload_failures.entry(listener).or_default() += 1;
+        let mut in_use = self.in_use();
+        *in_use.reload_failures.entry(listener).or_default() += 1;
+        in_use.broken.insert(listener);
     }
 
     /// Replaces the certificates of `listener`.
@@ -75,6 +84,7 @@ impl CertificateStatus {
         in_use.certificates.retain(|one| one.listener != listener);
         in_use.certificates.extend(certificates);
         in_use.reload_failures.entry(listener).or_default();
+        in_use.broken.remove(listener);
         // The new ones may end soon too.
         in_use.warned_at = None;
     }

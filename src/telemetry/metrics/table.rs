@@ -131,6 +131,10 @@ metrics! {
         "When the certificate in use expires, in seconds since 1970. Absent without TLS";
     CERTIFICATE_FAILURES = Counter "featherwire_certificate_reload_failures_total" ["listener"]
         "New certificates or keys that were not usable, so that the old ones stay in use";
+    CERTIFICATE_OK = Gauge "featherwire_certificate_reload_ok" ["listener"]
+        "1 if the content of the files of the certificate and its key is in use, 0 if it is not usable";
+    CONFIG_OK = Gauge "featherwire_config_reload_ok" []
+        "1, or 0 if the configuration of the last SIGHUP was not valid";
     CONFIG_RELOADS = Counter "featherwire_config_reloads_total" ["result"]
         "Times that the configuration was read again, on SIGHUP";
     CONFIG_RELOADED = Gauge "featherwire_config_last_reload_timestamp_seconds" []
