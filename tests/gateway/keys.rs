@@ -172,7 +172,7 @@ async fn a_gateway_on_all_networks_needs_a_key_of_the_database_or_of_the_variabl
             .env("FEATHERWIRE_DATABASE_URL", &database.url),
     )
     .await;
-    assert_eq!(refused.code, Some(1));
+    assert_eq!(refused.code, Some(2));
     assert!(
         refused.err.contains("featherwire keys create"),
         "{}",
