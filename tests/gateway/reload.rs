@@ -153,7 +153,7 @@ async fn a_new_key_is_let_in_and_the_old_one_ends_while_its_stream_goes_on() {
     }
     drop(stream);
 
-    let told = gateway.reload("nothing changes").await;
+    let told = gateway.reload("no option changes").await;
     assert_eq!(told.lines().count(), 1, "{told}");
     gateway.end().await;
 }
@@ -292,7 +292,7 @@ async fn options_of_calls_change_and_an_option_that_needs_a_restart_is_named_and
     assert!(!of_calls.contains(" INFO "), "{of_calls}");
     // Back to what it was at the start.
     gateway.write("");
-    gateway.reload("nothing changes").await;
+    gateway.reload("no option changes").await;
     gateway.end().await;
 }
 
