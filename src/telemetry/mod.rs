@@ -16,6 +16,7 @@ mod line;
 mod log;
 pub mod metrics;
 mod observation;
+mod shard;
 pub mod traces;
 mod writer;
 

@@ -1,24 +1,29 @@
 //! Writes the lines of the log to standard error, in a thread of its own. A call waits neither for
 //! a slow disk nor for a pipe whose reader sleeps: lines that find no room are left out and counted.
+//!
+//! Threads that log at the same time have buffers of their own ([`shard`](super::shard)), so that
+//! none waits for another. The lines of one thread stay in their order.
 
 use std::{
     io::{self, Write},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-/// The largest number of bytes that wait to be written.
+use super::shard::PerShard;
+
+/// The largest number of bytes that wait to be written in each buffer.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
 
 /// The pause in which lines collect, so that many are one write.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// From this number of waiting bytes on, there is no pause.
-const PAUSE_BYTES_MAX: usize = 64 * 1024;
+/// From this number of waiting bytes in a buffer on, there is no pause.
+const PAUSE_BYTES_MAX: usize = 256 * 1024;
 
 /// Takes lines. Cheap to clone; all clones have one thread.
 #[derive(Clone, Debug)]
@@ -26,9 +31,12 @@ pub(super) struct Writer(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    buffers: PerShard<Mutex<Buffer>>,
+    /// Whether the thread will look at the buffers again without being woken.
+    is_awake: AtomicBool,
+    control: Mutex<Control>,
     /// Wakes the thread.
-    has_lines: Condvar,
+    wake: Condvar,
     /// Wakes those who wait in [`Writer::flush`].
     is_written: Condvar,
     lost: AtomicU64,
@@ -36,14 +44,21 @@ struct Shared {
     is_direct: bool,
 }
 
+/// The lines of some threads.
 #[derive(Debug, Default)]
-struct State {
+struct Buffer {
     bytes: Vec<u8>,
     lines: u64,
     /// How many more lines found no room after these.
     lost: u64,
-    is_writing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Control {
     is_urgent: bool,
+    /// How often the thread has begun to take all lines, and how often it has written them.
+    begun: u64,
+    done: u64,
 }
 
 impl Writer {
@@ -69,45 +84,48 @@ impl Writer {
 
     /// Adds a line.
     pub(super) fn push(&self, line: &str) {
-        if self.0.is_direct {
+        let shared = &*self.0;
+        if shared.is_direct {
             if io::stderr().write_all(line.as_bytes()).is_err() {
-                self.0.lost.fetch_add(1, Ordering::Relaxed);
+                shared.lost.fetch_add(1, Ordering::Relaxed);
             }
             return;
         }
-        let mut state = self.0.state();
-        if state.bytes.len().saturating_add(line.len()) > WAITING_BYTES_MAX {
-            state.lost += 1;
-            drop(state);
-            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        let mut buffer = locked(shared.buffers.own());
+        if buffer.bytes.len().saturating_add(line.len()) > WAITING_BYTES_MAX {
+            buffer.lost += 1;
+            drop(buffer);
+            shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let was_empty = state.bytes.is_empty();
-        state.bytes.extend_from_slice(line.as_bytes());
-        state.lines += 1;
-        let is_much = state.bytes.len() > PAUSE_BYTES_MAX && !state.is_urgent;
-        state.is_urgent |= is_much;
-        drop(state);
-        if was_empty || is_much {
-            self.0.has_lines.notify_one();
+        let length_before = buffer.bytes.len();
+        buffer.bytes.extend_from_slice(line.as_bytes());
+        buffer.lines += 1;
+        let is_much = length_before <= PAUSE_BYTES_MAX && buffer.bytes.len() > PAUSE_BYTES_MAX;
+        drop(buffer);
+        // The thread resets this before it looks at the buffers, so it sees the line or is woken.
+        if is_much || !shared.is_awake.load(Ordering::SeqCst) {
+            shared.wake(is_much);
         }
     }
 
     /// Waits until all lines are written, for `timeout` at most.
     pub(super) fn flush(&self, timeout: Duration) {
+        if self.0.is_direct {
+            return;
+        }
         let end = Instant::now() + timeout;
-        let mut state = self.0.state();
-        state.is_urgent = true;
-        self.0.has_lines.notify_one();
-        while state.is_writing || !state.bytes.is_empty() {
+        let wanted = self.0.wake(true) + 1;
+        let mut control = locked(&self.0.control);
+        while control.done < wanted {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            state = self
+            control = self
                 .0
                 .is_written
-                .wait_timeout(state, left)
+                .wait_timeout(control, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
@@ -120,9 +138,15 @@ impl Writer {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Wakes the thread. Returns how often it had begun to take all lines.
+    fn wake(&self, is_urgent: bool) -> u64 {
+        let mut control = locked(&self.control);
+        self.is_awake.store(true, Ordering::SeqCst);
+        control.is_urgent |= is_urgent;
+        let begun = control.begun;
+        drop(control);
+        self.wake.notify_one();
+        begun
     }
 
     fn run(&self, mut out: impl Write, loss: impl Fn(u64) -> String) {
@@ -130,51 +154,59 @@ impl Shared {
         let mut untold = 0;
         let mut is_torn = false;
         loop {
-            let (lines, lost) = self.take(&mut bytes);
-            let written = write_lines(&mut out, &bytes, &mut is_torn);
-            let missing = lines - written;
-            self.lost.fetch_add(missing, Ordering::Relaxed);
-            untold += missing + lost;
-            if missing == 0 && untold > 0 {
+            self.wait();
+            let mut failed = 0;
+            for buffer in self.buffers.all() {
+                let (lines, lost) = {
+                    let mut buffer = locked(buffer);
+                    std::mem::swap(&mut buffer.bytes, &mut bytes);
+                    let lines = std::mem::take(&mut buffer.lines);
+                    (lines, std::mem::take(&mut buffer.lost))
+                };
+                let written = write_lines(&mut out, &bytes, &mut is_torn);
+                let missing = lines - written;
+                self.lost.fetch_add(missing, Ordering::Relaxed);
+                failed += missing;
+                untold += missing + lost;
+                bytes.clear();
+            }
+            // Lines are lost after those that wait, so the log says it after them.
+            if failed == 0 && untold > 0 {
                 let line = loss(untold);
                 if write_lines(&mut out, line.as_bytes(), &mut is_torn) > 0 {
                     untold = 0;
                 }
             }
-            bytes.clear();
-            let mut state = self.state();
-            state.is_writing = false;
-            drop(state);
+            let mut control = locked(&self.control);
+            control.done = control.begun;
+            drop(control);
             self.is_written.notify_all();
         }
     }
 
-    /// Waits for lines, and takes all. Returns how many there are, and how many were lost after
-    /// them.
-    fn take(&self, bytes: &mut Vec<u8>) -> (u64, u64) {
-        let mut state = self.state();
-        while state.bytes.is_empty() {
-            state.is_urgent = false;
-            state = self
-                .has_lines
-                .wait(state)
+    /// Waits for lines, and then a little for more of them.
+    fn wait(&self) {
+        let mut control = locked(&self.control);
+        while !self.is_awake.load(Ordering::SeqCst) {
+            control = self
+                .wake
+                .wait(control)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        if !state.is_urgent {
-            state = self
-                .has_lines
-                .wait_timeout_while(state, PAUSE, |state| !state.is_urgent)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        std::mem::swap(&mut state.bytes, bytes);
-        state.is_urgent = false;
-        state.is_writing = true;
-        (
-            std::mem::take(&mut state.lines),
-            std::mem::take(&mut state.lost),
-        )
+        let mut control = self
+            .wake
+            .wait_timeout_while(control, PAUSE, |control| !control.is_urgent)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        control.is_urgent = false;
+        control.begun += 1;
+        self.is_awake.store(false, Ordering::SeqCst);
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code panics while it holds a lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes lines, and returns how many of them were written completely. `is_torn`: the last byte that
@@ -275,10 +307,8 @@ mod tests {
         assert_eq!(writes.recv().unwrap(), "second\nthird\n");
         go_on.send(Ok(9)).unwrap();
         assert_eq!(writes.recv().unwrap(), "ird\n");
-        go_on.send(full()).unwrap();
-        writer.flush(Duration::from_secs(60));
-        assert_eq!(writer.lost(), 1);
         writer.push("fourth\n");
+        go_on.send(full()).unwrap();
         for line in ["\n", "fourth\n", "1 lost\n"] {
             assert_eq!(writes.recv().unwrap(), line);
             go_on.send(Ok(usize::MAX)).unwrap();

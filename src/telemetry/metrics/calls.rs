@@ -18,13 +18,16 @@ use super::{
 };
 use crate::{
     error::ErrorCode,
-    telemetry::finished::{End, FinishedCall},
+    telemetry::{
+        finished::{End, FinishedCall},
+        shard::PerShard,
+    },
 };
 
 /// The largest number of models with labels of their own. Calls of others count for [`OTHER`].
 const MODELS_MAX: usize = 200;
 
-/// The largest number of combinations of labels with a model. A caller can choose the door, the
+/// The largest number of combinations of labels with a model, in each shard. A caller can choose the door, the
 /// model, its fallback, and how the call fails. Beyond it, calls count for the model [`OTHER`].
 const SERIES_MAX: usize = 2000;
 
@@ -37,20 +40,33 @@ pub struct CallMetrics(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    all: Growing<AllSeries>,
+    shards: PerShard<Shard>,
+    /// The models in the labels.
+    models: Growing<HashSet<Arc<str>>>,
     /// `None` if no key is a label.
     keys: Option<Growing<HashMap<Arc<str>, Arc<KeySeries>>>>,
-    request_bytes: [(&'static str, Histogram); 3],
-    /// The failures by code, in the order of [`ErrorCode::ALL`], and those with other codes.
-    failures: Vec<AtomicU64>,
     streams: AtomicI64,
 }
 
-#[derive(Clone, Debug, Default)]
-struct AllSeries {
-    series: HashMap<Key, Arc<Series>>,
-    /// The models in the labels.
-    models: HashSet<Arc<str>>,
+/// What some threads have counted.
+#[derive(Debug)]
+struct Shard {
+    series: Growing<HashMap<Key, Arc<Series>>>,
+    request_bytes: [(&'static str, Histogram); 3],
+    /// The failures by code, in the order of [`ErrorCode::ALL`], and those with other codes.
+    failures: Vec<AtomicU64>,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        let bytes_of = |door| (door, Histogram::new(&histogram::BYTES));
+        let codes = 0..=ErrorCode::ALL.len();
+        Self {
+            series: Growing::default(),
+            request_bytes: ["grpc", "grpc-web", "rest"].map(bytes_of),
+            failures: codes.map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,14 +103,10 @@ impl Default for CallMetrics {
 impl CallMetrics {
     /// `has_keys`: whether calls and tokens are also counted for each key.
     pub fn new(has_keys: bool) -> Self {
-        let bytes_of = |door| (door, Histogram::new(&histogram::BYTES));
         Self(Arc::new(Inner {
-            all: Growing::default(),
+            shards: PerShard::default(),
+            models: Growing::default(),
             keys: has_keys.then(Growing::default),
-            request_bytes: ["grpc", "grpc-web", "rest"].map(bytes_of),
-            failures: (0..=ErrorCode::ALL.len())
-                .map(|_| AtomicU64::new(0))
-                .collect(),
             streams: AtomicI64::new(0),
         }))
     }
@@ -111,8 +123,9 @@ impl CallMetrics {
 
     /// Counts a call that has ended.
     pub(in crate::telemetry) fn record(&self, call: &FinishedCall<'_>) {
+        let shard = self.0.shards.own();
         if let Some(bytes) = call.model.and_then(|model| model.request_bytes) {
-            let mut doors = self.0.request_bytes.iter();
+            let mut doors = shard.request_bytes.iter();
             if let Some((_, histogram)) = doors.find(|(door, _)| *door == call.door) {
                 histogram.record(bytes);
             }
@@ -120,37 +133,62 @@ impl CallMetrics {
         if let Some(error) = call.error.filter(|_| call.end == End::Failed) {
             let code = ErrorCode::from_name(&error.code);
             let place = code.map_or(ErrorCode::ALL.len(), |code| code as usize);
-            if let Some(failures) = self.0.failures.get(place) {
+            if let Some(failures) = shard.failures.get(place) {
                 failures.fetch_add(1, Ordering::Relaxed);
             }
         }
         if let Some(keys) = &self.0.keys {
             record_key(keys, call);
         }
-        let all = self.0.all.value.load();
-        let key = all.key_of(call);
-        match all.series.get(&key) {
+        let key = with_room(KeyRef::of(call), &self.0.models.value.load());
+        match shard.series.value.load().get(&key) {
             Some(series) => series.record(call),
-            None => self.0.all.grow(|all| all.add(call)).record(call),
+            None => self.add(shard, key).record(call),
         }
+    }
+
+    fn add(&self, shard: &Shard, key: KeyRef<'_>) -> Arc<Series> {
+        let mut key = key;
+        if key.has_model() {
+            key = self.0.models.grow(|models| {
+                let key = with_room(key, models);
+                models.extend([key.asked.into(), key.model.into()]);
+                key
+            });
+        }
+        shard.series.grow(|all| {
+            // Without a model, all labels come from closed lists.
+            let key = match all.len() < SERIES_MAX {
+                true => key,
+                false => key.of_other_model(),
+            };
+            Arc::clone(all.entry(Key::from(&key)).or_insert_with(Series::new))
+        })
     }
 
     /// Adds the values of the metrics of calls.
     #[expect(clippy::cast_precision_loss, reason = "counts for graphs")]
     pub fn collect(&self, samples: &mut Samples) {
         let mut views = Views::default();
-        for (key, series) in &self.0.all.value.load_full().series {
-            views.add_series(key, series);
+        let shards: Vec<_> = self.0.shards.all().collect();
+        for shard in &shards {
+            for (key, series) in &*shard.series.value.load_full() {
+                views.add_series(key, series);
+            }
         }
         views.move_to(samples);
         let names = ErrorCode::ALL.iter().map(|code| code.as_str());
-        for (code, number) in names.chain([OTHER]).zip(&self.0.failures) {
-            let number = number.load(Ordering::Relaxed);
+        for (place, code) in names.chain([OTHER]).enumerate() {
+            let failures = shards.iter().filter_map(|shard| shard.failures.get(place));
+            let number: u64 = failures.map(|number| number.load(Ordering::Relaxed)).sum();
             samples.add(table::FAILED_CALLS, &[code], number as f64);
         }
-        for (door, histogram) in &self.0.request_bytes {
+        for (place, door) in ["grpc", "grpc-web", "rest"].into_iter().enumerate() {
             let mut counts = Counts::new(&histogram::BYTES);
-            counts.add(histogram);
+            let doors = shards
+                .iter()
+                .filter_map(|shard| shard.request_bytes.get(place));
+            doors.for_each(|(_, histogram)| counts.add(histogram));
             samples.add_counts(table::REQUEST_BYTES, &[door], counts);
         }
         let streams = self.0.streams.load(Ordering::Relaxed).max(0);
@@ -168,33 +206,15 @@ impl CallMetrics {
     }
 }
 
-impl AllSeries {
-    /// The labels of a call. A model that has no label is another one.
-    fn key_of<'a>(&self, call: &'a FinishedCall<'_>) -> KeyRef<'a> {
-        let key = KeyRef::of(call);
-        let has_label = |model: &str| self.models.contains(model);
-        let has_room = self.models.len() < MODELS_MAX;
-        if has_room || !key.has_model() || (has_label(key.model) && has_label(key.asked)) {
-            return key;
-        }
-        key.of_other_model()
+/// The labels, if there is room for their model among `models`. A model that has no label is another
+/// one.
+fn with_room<'a>(key: KeyRef<'a>, models: &HashSet<Arc<str>>) -> KeyRef<'a> {
+    let has_room = models.len() < MODELS_MAX;
+    let has_label = |model: &str| models.contains(model);
+    if has_room || !key.has_model() || (has_label(key.model) && has_label(key.asked)) {
+        return key;
     }
-
-    fn add(&mut self, call: &FinishedCall<'_>) -> Arc<Series> {
-        let mut key = self.key_of(call);
-        // Without a model, all labels come from closed lists.
-        if self.series.len() >= SERIES_MAX && !self.series.contains_key(&key) {
-            key = key.of_other_model();
-        }
-        if key.has_model() {
-            self.models.extend([key.asked.into(), key.model.into()]);
-        }
-        Arc::clone(
-            self.series
-                .entry(Key::from(&key))
-                .or_insert_with(Series::new),
-        )
-    }
+    key.of_other_model()
 }
 
 fn record_key(keys: &Growing<HashMap<Arc<str>, Arc<KeySeries>>>, call: &FinishedCall<'_>) {
