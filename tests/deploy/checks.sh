@@ -6,11 +6,24 @@ die() {
 }
 
 pids=()
+# The processes that a process has started, and those that these have.
+descendants() {
+  local child
+  for child in $(pgrep -P "$1" || true); do
+    descendants "$child"
+    echo "$child"
+  done
+}
+
 stop() {
+  local all
   # In reverse order, each separately, so that a process that has already ended causes no error.
   for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    # Not by SIGTERM, which `unshare --fork` does not take.
-    kill -KILL "${pids[i]}" 2>/dev/null && wait "${pids[i]}" 2>/dev/null || true
+    # With its descendants: one that changes its user does not end with `unshare --kill-child`, and would keep the output
+    # of this script open for ever. Not by SIGTERM, which `unshare --fork` does not take.
+    mapfile -t all < <(descendants "${pids[i]}")
+    kill -KILL "${all[@]}" "${pids[i]}" 2>/dev/null || true
+    wait "${pids[i]}" 2>/dev/null || true
   done
 }
 trap stop EXIT

@@ -79,7 +79,7 @@ expect "image: the database is on the volume" "65532:65532" stat -c %u:%g "$root
 expect "image: keys are made in it" "gw_live_" "${in_image[@]}" featherwire keys create --name second
 
 # The upstream is found by /etc/hosts, and its certificate is held to the bundle.
-"${in_image[@]}" featherwire emulator --listen 127.0.0.1:8001 2>"$work/emulator.log" &
+"${in_image[@]}" featherwire emulator --listen 127.0.0.1:8001 >"$work/emulator.log" 2>&1 &
 pids+=("$!")
 export VARIABLES="FEATHERLESS_API_KEY=key FEATHERLESS_BASE_URL=http://upstream.test:8001/v1"
 until_true "${in_image[@]}" featherwire check

@@ -52,7 +52,7 @@ supervisor=$(pgrep -P "$!")
 inside=(nsenter --target "$supervisor" --mount --pid --uts --ipc --net --cgroup --root --wd env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin)
 until_true bash -c '[[ $("$@" systemctl is-system-running) == running ]]' - "${inside[@]}" || cat "$work/systemd.log" >&2
 "${inside[@]}" ip link set lo up
-"${inside[@]}" featherwire emulator --listen 127.0.0.1:8001 2>"$work/emulator.log" &
+"${inside[@]}" featherwire emulator --listen 127.0.0.1:8001 >"$work/emulator.log" 2>&1 &
 pids+=("$!")
 until_true "${inside[@]}" curl -sS http://127.0.0.1:8001/
 
