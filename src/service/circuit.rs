@@ -6,6 +6,8 @@
 //! There is a lock, and no task or timer. Whether a circuit is open is asked with the time as an
 //! argument.
 
+mod state;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -14,6 +16,8 @@ use std::{
 };
 
 use tokio::time::Instant;
+
+pub use state::State;
 
 use crate::error::{Error, ErrorCode, Health};
 
@@ -65,31 +69,6 @@ enum Probe {
     /// The model has started to answer. All calls may ask it; one more failure opens the circuit
     /// again.
     Answering,
-}
-
-/// The state of a circuit, for monitoring. A model that has not failed recently has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The model has failed, and is asked nevertheless.
-    Closed,
-    /// The model is not asked.
-    Open,
-    /// One call probes the model, or its answer has started.
-    HalfOpen,
-}
-
-impl State {
-    /// All states.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
-
-    /// The name in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
 }
 
 /// The permission to ask a model. Tell it how that went; if it is dropped without, nothing is
@@ -150,15 +129,6 @@ impl Circuits {
         })
     }
 
-    /// How many models have a circuit in this state. Failures that are long ago do not count.
-    pub fn count(&self, state: State, now: Instant) -> usize {
-        let models = self.models();
-        models
-            .values()
-            .filter(|circuit| !circuit.is_old(now) && circuit.state() == state)
-            .count()
-    }
-
     fn models(&self) -> MutexGuard<'_, HashMap<Arc<str>, Circuit>> {
         // No code panics while it holds the lock, and the map is consistent after every statement.
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
@@ -166,14 +136,6 @@ impl Circuits {
 }
 
 impl Circuit {
-    fn state(&self) -> State {
-        match (self.open_for, self.probe) {
-            (None, _) => State::Closed,
-            (Some(_), Probe::None) => State::Open,
-            (Some(_), Probe::Running | Probe::Answering) => State::HalfOpen,
-        }
-    }
-
     /// For how much longer the circuit is open; `None` if it is closed.
     fn left(&self, now: Instant) -> Option<Duration> {
         if self.probe == Probe::Answering {

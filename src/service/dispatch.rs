@@ -2,7 +2,7 @@
 //! upstream. It asks the requested model and then its fallbacks ([`route`](super::route)), each
 //! when there are units for it and its circuit is closed.
 
-use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use super::{
     call::Call,
     circuit::{self, Circuits},
     exchange::{Accumulate, Accumulated, Exchange, Streamed, Unary},
+    fallbacks::Fallbacks,
     headers::ResponseHeaders,
     model_request::{ModelRequest, Size, TextTokens},
     prepared::{self, Prepared},
@@ -20,6 +21,7 @@ use super::{
     reservation,
     route::{Candidate, Route},
     stream::{AnswerChunk, ResponseStream},
+    trace_notes::{trace_fallback, trace_units},
     units::Units,
     usage::TellsUsage,
 };
@@ -47,29 +49,6 @@ pub struct Dispatch {
     units: Units,
     circuits: Circuits,
     fallbacks: Arc<ArcSwap<Fallbacks>>,
-}
-
-/// The configured fallbacks.
-#[derive(Debug)]
-struct Fallbacks {
-    /// The fallbacks of each model that has some, in order.
-    by_model: BTreeMap<String, Vec<String>>,
-    /// The longest wait for the first token of a model that has a fallback.
-    first_token_timeout: Duration,
-}
-
-impl Fallbacks {
-    /// By the upstream's ids, whichever name the caller uses.
-    fn new(config: &config::Models, names: &ModelNames) -> Self {
-        let real = |id: &String| names.resolve(id).to_owned();
-        let by_model = config.fallbacks.iter();
-        Self {
-            by_model: by_model
-                .map(|own| (real(&own.model), own.others.iter().map(real).collect()))
-                .collect(),
-            first_token_timeout: config.fallback_first_token_timeout,
-        }
-    }
 }
 
 /// A request that is validated and encoded.
@@ -424,21 +403,6 @@ fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
     } else {
         model.into()
     }
-}
-
-/// Notes for the trace that `model` is asked because another one failed.
-fn trace_fallback(call: &Call, route: &Route, model: &Arc<str>) {
-    call.trace(|trace| {
-        if let Some((from, error)) = route.last_tried() {
-            trace.add_event(|| TraceEvent::fallback(from, model, error));
-        }
-    });
-}
-
-/// Notes for the trace that the call has got units, for which it `waited`.
-fn trace_units(call: &Call, permit: &Permit, waited: Duration) {
-    let units = permit.units();
-    call.trace(|trace| trace.add_event(|| TraceEvent::UnitsGranted { units, waited }));
 }
 
 /// Gives back the permit of a request that was not sent, as if it had left the queue.

@@ -11,6 +11,7 @@
 //! - `prepared`: the request as it is sent upstream, after `validate` and `inferred_types`.
 //! - [`dispatch`]: sends a request to a model. `route` chooses among its fallbacks, [`circuit`]
 //!   avoids a model that fails, [`units`] waits for units, `exchange` sends and receives.
+//!   `fallbacks` are those of the configuration; `trace_notes`: what the trace is told.
 //! - `stream`: a streamed answer on its way to a door; `report`: what the caller is told of the
 //!   call; `record`: what the ledger keeps of it.
 //! - `admin`: the administration of keys and the reports of usage; `caller`: the same for the
@@ -34,6 +35,7 @@ pub mod dispatch;
 pub mod drain;
 mod embeddings;
 mod exchange;
+mod fallbacks;
 pub mod feed;
 mod gauges;
 pub mod headers;
@@ -50,6 +52,7 @@ mod reservation;
 mod route;
 mod stats;
 mod stream;
+mod trace_notes;
 mod unary_or_stream;
 mod unit_monitor;
 pub mod units;

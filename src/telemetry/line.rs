@@ -178,7 +178,7 @@ fn push_now(text: &mut String) {
     if is_written.is_err() {
         return;
     }
-    // A digit for each place, after a one that keeps the zeros.
+    // The first digit keeps the zeros after it, and is left out.
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(1_000_000 + since.subsec_micros());
     text.extend([".", digits.strip_prefix('1').unwrap_or_default(), "Z"]);

@@ -19,7 +19,7 @@ stop() {
   local all
   # In reverse order, each separately, so that a process that has already ended causes no error.
   for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    # With its descendants: one that changes its user does not end with `unshare --kill-child`, and would keep the output
+    # With its descendants: a program that changes its user does not end with `unshare --kill-child`, and would keep the output
     # of this script open for ever. Not by SIGTERM, which `unshare --fork` does not take.
     mapfile -t all < <(descendants "${pids[i]}")
     kill -KILL "${all[@]}" "${pids[i]}" 2>/dev/null || true

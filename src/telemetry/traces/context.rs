@@ -151,7 +151,7 @@ fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
     u128::from_str_radix(text, 16).ok()
 }
 
-/// The `tracestate` of a request. One that is not valid is as none.
+/// The `tracestate` of a request. If it is not valid, it counts as absent.
 fn state_in(headers: &HeaderMap) -> Option<Box<str>> {
     let mut state = String::new();
     for value in headers.get_all(TRACESTATE) {
