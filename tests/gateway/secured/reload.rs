@@ -56,8 +56,12 @@ async fn a_new_certificate_is_for_new_connections_and_cuts_no_stream() {
         Some(certificate(&secured).await).filter(|now| *now != before)
     })
     .await;
+    // It is told after the first handshakes have it.
     let status = gateway.certificates.status();
-    assert_eq!(subjects(status), ["CN=second"]);
+    poll::until("the status tells it", async || {
+        subjects(status) == ["CN=second"]
+    })
+    .await;
     let feed = format!("http://{}/account/concurrency/stream", emulator.address);
     let mut feed = Events::of(http().get(feed).bearer_auth("any")).await;
     let snapshot = feed.next().await.unwrap();
