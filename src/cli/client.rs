@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 
 use secrecy::ExposeSecret;
 
-use super::{client_tls, failure::Failure};
+use super::{client_tls, failure::Failure, tls_problem};
 use crate::{config::Gateway, ledger::KeysNamedError};
 
 /// The largest message that is accepted from the gateway: a page of models, or an answer with
@@ -64,11 +64,11 @@ async fn connect_with(gateway: &Gateway, options: &OptionNames) -> Result<(Chann
         format!("{address} is not a URL: expected one such as http://127.0.0.1:8000")
     })?;
     let endpoint = match address.starts_with("https://") {
-        true => endpoint.tls_config(client_tls::config(&gateway.tls)?)?,
+        true => endpoint.tls_config(client_tls::of_tonic(&gateway.tls)?)?,
         false => endpoint,
     };
     let channel = endpoint.tcp_nodelay(true).connect().await;
-    let channel = channel.map_err(|error| match client_tls::problem(&error) {
+    let channel = channel.map_err(|error| match tls_problem::sentence(&error) {
         Some(problem) => format!("no connection to the gateway at {address}: {problem}"),
         None => format!(
             "no gateway at {address}: start one (`featherwire serve --emulator`), or set its \
@@ -106,7 +106,7 @@ pub fn failure(status: &Status) -> Failure {
         Code::Unknown | Code::Unavailable | Code::Cancelled
     );
     if reason.is_none() && is_lost {
-        if let Some(problem) = client_tls::problem(status) {
+        if let Some(problem) = tls_problem::sentence(status) {
             return Failure::failed(problem);
         }
         return Failure::failed(

@@ -1,135 +1,98 @@
-//! TLS to a running gateway, and what its errors mean.
-
-use std::{error::Error, io, path::Path};
+//! TLS from a command to a gateway. The files are checked here, because tonic's errors do not say
+//! which of them is wrong.
 
 use rustls::{
-    AlertDescription, CertificateError, Error as TlsError,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer},
 };
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::failure::Failure;
-use crate::config::{GatewayTls, regular_file};
+use crate::{
+    config::{GatewayTls, HealthPlace, TlsFile, problem_of_pair},
+    tls_client::{self, Trust},
+};
 
-/// The largest file. A bundle of all public authorities has about 250 KB.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// The client's side of TLS.
-pub(super) fn config(options: &GatewayTls) -> Result<ClientTlsConfig, Failure> {
+/// TLS of a client of gRPC.
+pub(super) fn of_tonic(options: &GatewayTls) -> Result<ClientTlsConfig, Failure> {
     let config = ClientTlsConfig::new();
-    let config = match &options.gateway_ca {
-        Some(path) => {
-            let pem = read(path, "--gateway-ca, or FEATHERWIRE_GATEWAY_CA", |pem| {
-                CertificateDer::from_pem_slice(pem).is_ok()
-            })?;
-            config.ca_certificate(Certificate::from_pem(pem))
-        }
+    let config = match Authorities::read(options)? {
+        Some(Authorities { pem, .. }) => config.ca_certificate(Certificate::from_pem(pem)),
         None => config.with_native_roots(),
     };
-    match (&options.gateway_cert, &options.gateway_cert_key) {
-        (Some(cert), Some(key)) => {
-            let cert = read(cert, "--gateway-cert, or FEATHERWIRE_GATEWAY_CERT", |pem| {
-                CertificateDer::from_pem_slice(pem).is_ok()
-            })?;
-            let name = "--gateway-cert-key, or FEATHERWIRE_GATEWAY_CERT_KEY";
-            let key = read(key, name, |pem| PrivateKeyDer::from_pem_slice(pem).is_ok())?;
-            Ok(config.identity(Identity::from_pem(cert, key)))
-        }
-        (None, None) => Ok(config),
-        _ => Err(Failure::failed(
-            "a certificate is shown together with its private key: set --gateway-cert and \
-             --gateway-cert-key (FEATHERWIRE_GATEWAY_CERT and FEATHERWIRE_GATEWAY_CERT_KEY), or \
-             none of them",
-        )),
-    }
-}
-
-fn read(path: &Path, option: &str, is_it: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Failure> {
-    let path_name = path.display();
-    let pem = regular_file::read(path, FILE_BYTES_MAX)
-        .map_err(|problem| format!("{path_name} ({option}) {problem}"))?;
-    if is_it(&pem) {
-        return Ok(pem);
-    }
-    Err(Failure::failed(format_args!(
-        "{path_name} ({option}) is not usable: expected a PEM file with a certificate, or with a \
-         private key that is not encrypted"
-    )))
-}
-
-/// A sentence for an error of TLS. `None` for another one.
-pub(super) fn problem(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut next = Some(error);
-    let mut chain = String::new();
-    while let Some(error) = next {
-        if let Some(error) = of_tls(error) {
-            return Some(sentence(error));
-        }
-        chain.push_str(&error.to_string());
-        next = error.source();
-    }
-    // HTTP/2 keeps only the text of an error.
-    for alert in [
-        AlertDescription::CertificateRequired,
-        AlertDescription::UnknownCA,
-        AlertDescription::CertificateExpired,
-        AlertDescription::BadCertificate,
-        AlertDescription::CertificateUnknown,
-        AlertDescription::DecryptError,
-        AlertDescription::AccessDenied,
-    ] {
-        let error = TlsError::AlertReceived(alert);
-        if chain.contains(&error.to_string()) {
-            return Some(sentence(&error));
-        }
-    }
-    None
-}
-
-fn of_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e TlsError> {
-    let inner = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref)
-        .and_then(|inner| inner.downcast_ref());
-    error.downcast_ref().or(inner)
-}
-
-fn sentence(error: &TlsError) -> String {
-    use CertificateError::{
-        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
-        UnknownIssuer,
+    let Some(pair) = Pair::read(options)? else {
+        return Ok(config);
     };
-    match error {
-        // Another authority may have the same name.
-        TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => {
-            "its certificate is of an authority that is not trusted: give the authority's \
-             certificate (--gateway-ca FILE, or FEATHERWIRE_GATEWAY_CA)"
-                .to_owned()
+    let identity = Identity::from_pem(&pair.cert_pem, &pair.key_pem);
+    pair.shown_by(Trust::Nothing)?;
+    Ok(config.identity(identity))
+}
+
+/// TLS of `featherwire health`. The certificate of the gateway beside this program is not verified:
+/// it is for the name that callers use, and not for a loopback address. Kubernetes' probes do the
+/// same. The question has no secret, and the answer is one word.
+pub(super) fn of_health(place: &HealthPlace) -> Result<ClientConfig, Failure> {
+    let trust = if place.is_own() {
+        Trust::Any
+    } else {
+        match Authorities::read(&place.tls)? {
+            Some(Authorities { roots, .. }) => Trust::Authorities(roots),
+            None => Trust::Machine,
         }
-        TlsError::InvalidCertificate(
-            problem @ (NotValidForName | NotValidForNameContext { .. }),
-        ) => {
-            format!("its certificate is for another name: use one of its names ({problem})")
-        }
-        TlsError::InvalidCertificate(Expired | ExpiredContext { .. }) => {
-            "its certificate has expired: the gateway's owner must replace it".to_owned()
-        }
-        TlsError::InvalidCertificate(problem) => {
-            format!("its certificate is not accepted: {problem}")
-        }
-        TlsError::InvalidMessage(_) => {
-            "it does not speak TLS: use http:// instead of https://".to_owned()
-        }
-        TlsError::AlertReceived(
-            AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure,
-        ) => "the gateway requires a certificate: give one (--gateway-cert FILE and \
-              --gateway-cert-key FILE, or FEATHERWIRE_GATEWAY_CERT and \
-              FEATHERWIRE_GATEWAY_CERT_KEY)"
-            .to_owned(),
-        TlsError::AlertReceived(alert) => format!(
-            "the gateway refuses the connection ({alert:?}): is the certificate (--gateway-cert) \
-             of an authority that the gateway trusts, and has it not expired?"
-        ),
-        error => format!("TLS fails: {error}"),
+    };
+    match Pair::read(&place.tls)? {
+        Some(pair) => pair.shown_by(trust),
+        None => Ok(tls_client::config(trust)?.with_no_client_auth()),
+    }
+}
+
+/// The authorities of the gateway's certificate.
+struct Authorities {
+    pem: Vec<u8>,
+    roots: RootCertStore,
+}
+
+impl Authorities {
+    fn read(options: &GatewayTls) -> Result<Option<Self>, Failure> {
+        let Some(file) = options.authorities() else {
+            return Ok(None);
+        };
+        let pem = file.read()?;
+        let roots = file.authorities(file.certificates(&pem)?)?;
+        Ok(Some(Self { pem, roots }))
+    }
+}
+
+/// The certificate to show, and its key.
+struct Pair {
+    cert: TlsFile,
+    cert_pem: Vec<u8>,
+    chain: Vec<CertificateDer<'static>>,
+    key: TlsFile,
+    key_pem: Vec<u8>,
+    private_key: PrivateKeyDer<'static>,
+}
+
+impl Pair {
+    fn read(options: &GatewayTls) -> Result<Option<Self>, Failure> {
+        let Some((cert, key)) = options.pair()? else {
+            return Ok(None);
+        };
+        let (cert_pem, key_pem) = (cert.read()?, key.read()?);
+        Ok(Some(Self {
+            chain: cert.certificates(&cert_pem)?,
+            private_key: key.private_key(&key_pem)?,
+            cert,
+            cert_pem,
+            key,
+            key_pem,
+        }))
+    }
+
+    /// TLS that shows the certificate.
+    fn shown_by(self, trust: Trust) -> Result<ClientConfig, Failure> {
+        let config = tls_client::config(trust)?;
+        let config = config.with_client_auth_cert(self.chain, self.private_key);
+        config.map_err(|error| problem_of_pair(&self.cert, &self.key, &error).into())
     }
 }

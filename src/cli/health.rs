@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{client_tls, failure::Failure, health_tls, output};
+use super::{client_tls, failure::Failure, output, tls_problem};
 use crate::config;
 
 /// The longest wait for the answer. Supervisors wait for a probe about as long.
@@ -85,9 +85,9 @@ async fn ask(
         return exchange(stream, request, gateway).await;
     }
     let name = ServerName::try_from(host_without_brackets.to_owned())?;
-    let connector = TlsConnector::from(Arc::new(health_tls::config(place)?));
+    let connector = TlsConnector::from(Arc::new(client_tls::of_health(place)?));
     let stream = connector.connect(name, stream).await.map_err(|error| {
-        let problem = client_tls::problem(&error).unwrap_or_else(|| error.to_string());
+        let problem = tls_problem::sentence(&error).unwrap_or_else(|| error.to_string());
         format!("no gateway at {gateway}: {problem}")
     })?;
     exchange(stream, request, gateway).await
@@ -100,7 +100,7 @@ async fn exchange(
 ) -> Result<(StatusCode, String), Failure> {
     let url = format!("{gateway}{}", request.uri());
     let no_answer = |error: hyper::Error| {
-        let problem = client_tls::problem(&error).unwrap_or_else(|| error.to_string());
+        let problem = tls_problem::sentence(&error).unwrap_or_else(|| error.to_string());
         format!("{url} gives no answer: {problem}")
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{address, database::Database, heading};
+use super::{address, database::Database, heading, tls_file::TlsFile};
 
 /// The address and the key of a running gateway, for the commands that are its clients.
 #[derive(Args, Clone, Debug)]
@@ -51,15 +51,40 @@ pub struct GatewayTls {
     /// The authorities of the gateway's certificate (PEM), for an address with https://. Unset:
     /// those of this machine
     #[arg(long, env = "FEATHERWIRE_GATEWAY_CA", value_name = "FILE")]
-    pub gateway_ca: Option<PathBuf>,
+    gateway_ca: Option<PathBuf>,
 
     /// The certificate to show to a gateway that asks for one (PEM)
     #[arg(long, env = "FEATHERWIRE_GATEWAY_CERT", value_name = "FILE")]
-    pub gateway_cert: Option<PathBuf>,
+    gateway_cert: Option<PathBuf>,
 
     /// The private key of --gateway-cert (PEM, not encrypted)
     #[arg(long, env = "FEATHERWIRE_GATEWAY_CERT_KEY", value_name = "FILE")]
-    pub gateway_cert_key: Option<PathBuf>,
+    gateway_cert_key: Option<PathBuf>,
+}
+
+impl GatewayTls {
+    /// The file with the authorities.
+    pub(crate) fn authorities(&self) -> Option<TlsFile> {
+        TlsFile::new(self.gateway_ca.as_deref(), "--gateway-ca")
+    }
+
+    /// The files with the certificate to show and its key.
+    ///
+    /// # Errors
+    /// Only one of them is set.
+    pub(crate) fn pair(&self) -> Result<Option<(TlsFile, TlsFile)>, &'static str> {
+        let cert = TlsFile::new(self.gateway_cert.as_deref(), "--gateway-cert");
+        let key = TlsFile::new(self.gateway_cert_key.as_deref(), "--gateway-cert-key");
+        match (cert, key) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
+            _ => Err(
+                "a certificate is shown together with its private key: set --gateway-cert and \
+                 --gateway-cert-key (FEATHERWIRE_GATEWAY_CERT and FEATHERWIRE_GATEWAY_CERT_KEY), \
+                 or none of them",
+            ),
+        }
+    }
 }
 
 /// Where the commands of administrators work: in the database, or at a running gateway.

@@ -1,10 +1,10 @@
 //! The options for TLS: the certificates of the listeners, and the certificates of callers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{heading, values::switch};
+use super::{heading, tls_file::TlsFile, values::switch};
 
 /// The options for TLS.
 #[derive(Args, Clone, Debug, Default)]
@@ -71,15 +71,6 @@ pub struct Tls {
     pub admin_without_tls: bool,
 }
 
-/// A file, and the option that names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFile {
-    /// Its path.
-    pub path: PathBuf,
-    /// The flag.
-    pub flag: &'static str,
-}
-
 /// The files for TLS of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -117,9 +108,9 @@ impl Tls {
     /// The files of `--listen`. `None` for no TLS.
     pub fn of_callers(&self) -> Option<TlsFiles> {
         Some(TlsFiles {
-            cert: file(self.tls_cert.as_deref(), "--tls-cert")?,
-            key: file(self.tls_key.as_deref(), "--tls-key")?,
-            client_ca: file(self.tls_client_ca.as_deref(), "--tls-client-ca"),
+            cert: TlsFile::new(self.tls_cert.as_deref(), "--tls-cert")?,
+            key: TlsFile::new(self.tls_key.as_deref(), "--tls-key")?,
+            client_ca: TlsFile::new(self.tls_client_ca.as_deref(), "--tls-client-ca"),
             is_client_cert_optional: self.tls_client_cert_optional,
         })
     }
@@ -130,9 +121,9 @@ impl Tls {
             return None;
         }
         let callers = self.of_callers();
-        let client_ca = file(self.admin_tls_client_ca.as_deref(), "--admin-tls-client-ca");
-        let cert = file(self.admin_tls_cert.as_deref(), "--admin-tls-cert");
-        let key = file(self.admin_tls_key.as_deref(), "--admin-tls-key");
+        let client_ca = TlsFile::new(self.admin_tls_client_ca.as_deref(), "--admin-tls-client-ca");
+        let cert = TlsFile::new(self.admin_tls_cert.as_deref(), "--admin-tls-cert");
+        let key = TlsFile::new(self.admin_tls_key.as_deref(), "--admin-tls-key");
         match (cert, key, client_ca) {
             (Some(cert), Some(key), client_ca) => Some(TlsFiles {
                 cert,
@@ -239,11 +230,6 @@ impl Tls {
 /// Whether an address is a loopback address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IsLoopback(pub bool);
-
-fn file(path: Option<&Path>, flag: &'static str) -> Option<TlsFile> {
-    let path = path?.to_owned();
-    Some(TlsFile { path, flag })
-}
 
 /// Checks that both options of a pair are set, or none.
 fn check_pair(

@@ -1,14 +1,11 @@
 //! Connects to upstream: directly or through a proxy, with TLS or without, each within one timeout.
-//!
-//! TLS trusts the certificate authorities of the machine. On Linux, `SSL_CERT_FILE` and
-//! `SSL_CERT_DIR` can replace them.
+//! TLS trusts the certificate authorities of the machine.
 
 use std::{
     fmt,
     future::Future,
     io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -23,9 +20,10 @@ use hyper_util::{
     },
     rt::TokioIo,
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::net::TcpStream;
 use tower::Service;
+
+use crate::tls_client::{self, Trust};
 
 /// How long a connection is silent before the kernel probes it, to notice a peer that has vanished.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
@@ -88,7 +86,12 @@ impl Connector {
         // only if they are needed.
         let needs_roots =
             is_https || proxy.is_some_and(|proxy| proxy.uri().scheme() == Some(&Scheme::HTTPS));
-        let config = tls(needs_roots)?;
+        let trust = match needs_roots {
+            true => Trust::Machine,
+            false => Trust::Nothing,
+        };
+        let mut config = tls_client::config(trust)?.with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let route = match proxy {
             None => Route::Direct(tcp(timeout)),
             Some(proxy) => {
@@ -146,23 +149,6 @@ fn tcp(timeout: Duration) -> HttpConnector {
     // All addresses of a host name share this timeout.
     tcp.set_connect_timeout(Some(timeout));
     tcp
-}
-
-fn tls(needs_roots: bool) -> Result<ClientConfig, BoxError> {
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?;
-    let config = if needs_roots {
-        let verifier = rustls_platform_verifier::Verifier::new(provider)?;
-        config
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-    } else {
-        config.with_root_certificates(RootCertStore::empty())
-    };
-    let mut config = config.with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 /// The route to upstream, below the TLS of upstream itself.

@@ -5,7 +5,7 @@
 //! the configuration file, and the batches of its SDK run on a thread without a runtime and do not
 //! tell how many spans were lost.
 
-use std::{error::Error as StdError, fmt::Write as _, sync::Arc, time::Duration};
+use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::Scheme};
@@ -16,7 +16,6 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use prost::Message;
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tonic::{
     Code, Status,
     metadata::MetadataMap,
@@ -25,7 +24,10 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use super::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse, TraceServiceClient};
-use crate::build_info;
+use crate::{
+    build_info,
+    tls_client::{self, Trust},
+};
 
 /// The longest answer of a collector that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -105,8 +107,14 @@ impl Collector {
                 ClientKind::Grpc(TraceServiceClient::new(channel))
             }
             Protocol::HttpProtobuf => {
+                // The certificates of the machine are read only if they are needed.
+                let trust = match is_https {
+                    true => Trust::Machine,
+                    false => Trust::Nothing,
+                };
+                let tls = tls_client::config(trust)?.with_no_client_auth();
                 let connector = HttpsConnectorBuilder::new()
-                    .with_tls_config(tls(is_https)?)
+                    .with_tls_config(tls)
                     .https_or_http()
                     .enable_http1()
                     .build();
@@ -248,21 +256,4 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
         cause = error.source();
     }
     text
-}
-
-/// TLS that trusts the certificate authorities of the machine, which are read only if they are
-/// needed.
-fn tls(needs_roots: bool) -> Result<ClientConfig, BoxError> {
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?;
-    let config = if needs_roots {
-        let verifier = rustls_platform_verifier::Verifier::new(provider)?;
-        config
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-    } else {
-        config.with_root_certificates(RootCertStore::empty())
-    };
-    Ok(config.with_no_client_auth())
 }

@@ -66,9 +66,13 @@ async fn an_error_of_tls_is_a_sentence_that_says_what_to_do() {
         (
             address,
             &["--gateway-ca", "/nowhere"],
-            "/nowhere (--gateway-ca, or FEATHERWIRE_GATEWAY_CA) does not exist",
+            "/nowhere (FEATHERWIRE_GATEWAY_CA, --gateway-ca) does not exist",
         ),
-        (address, &["--gateway-ca", &empty], "not usable"),
+        (
+            address,
+            &["--gateway-ca", &empty],
+            "there is no certificate in",
+        ),
         (
             address,
             &["--gateway-ca", &ca, "--gateway-cert", &cert],
