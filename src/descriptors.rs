@@ -4,16 +4,13 @@
 use std::{
     io,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
-use tokio::time::Instant;
+use crate::throttle::Throttle;
 
-/// The shortest time between two log lines about a shortage. During a shortage every call fails.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The time of the last log line. It is global because descriptors belong to the process.
-static LOGGED_AT: Mutex<Option<Instant>> = Mutex::new(None);
+/// Of the log lines about a shortage, because every call fails then. It is global because
+/// descriptors belong to the process.
+static THROTTLE: Mutex<Throttle> = Mutex::new(Throttle::new());
 
 /// Raises the soft limit of the process to the hard limit, which needs no privilege. The soft limit
 /// is 1024 on many systems because of programs that use `select`. This program does not use it.
@@ -80,13 +77,11 @@ pub fn are_short() -> bool {
 
 /// Logs that descriptors have run out, and what to do, at most once a minute.
 pub fn log_shortage() {
-    let now = Instant::now();
-    let mut logged_at = LOGGED_AT.lock().unwrap_or_else(PoisonError::into_inner);
-    if logged_at.is_some_and(|logged_at| now.saturating_duration_since(logged_at) < LOG_INTERVAL) {
+    let mut throttle = THROTTLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !throttle.lets_through() {
         return;
     }
-    *logged_at = Some(now);
-    drop(logged_at);
+    drop(throttle);
     tracing::error!(
         limit = limit(),
         "out of file descriptors: new connections wait, and calls fail. Raise the limit (ulimit \

@@ -32,6 +32,7 @@
 //! - [`error`]: the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's
 //!   API.
 //! - [`coding`]: gzip, deflate and zstd, for the doors.
+//! - `throttle`: at most one line of the log a minute about what happens often.
 //! - `tls_client`: the client's side of TLS, to all servers.
 //! - [`offload`]: decoding and encoding of large bodies, off the runtime's workers.
 //! - [`workers`]: the threads that serve connections, and what each of them has for itself.
@@ -56,8 +57,8 @@
 //!
 //! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission, upstream,
 //!   ledger}` and `{keys, ledger} → store`, and everyone may import `error`, `proto`, `json`,
-//!   `config`, `clock`, `coding`, `offload`, `workers`, `descriptors`, `tls_client` and
-//!   `telemetry`. No import runs in a circle. The doors know neither each other, nor `keys`, nor `admission`, nor
+//!   `config`, `clock`, `coding`, `offload`, `workers`, `descriptors`, `throttle`,
+//!   `tls_client` and `telemetry`. No import runs in a circle. The doors know neither each other, nor `keys`, nor `admission`, nor
 //!   `upstream`, nor `ledger`. Only `keys`, `ledger` and the commands know `store`. `service` names
 //!   neither tonic nor axum, and `upstream` no server.
 //! - Only `error` decides with which status an error is answered, only `config` reads the
@@ -106,6 +107,7 @@ pub mod server;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+mod throttle;
 mod tls_client;
 pub mod upstream;
 pub mod workers;

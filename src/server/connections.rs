@@ -20,7 +20,7 @@ use super::{
     peer::{HEAD_TIMEOUT, Peer},
     stalled_response::{StallGuard, StreamExecutor},
     timeout_stream::{DisconnectWatcher, TimeoutStream},
-    tls::{Endpoint, Listener, handshake, transport::Transport},
+    tls::{Endpoint, HandshakeFailures, Listener, handshake, transport::Transport},
     unauthenticated_connections::UnauthenticatedConnections,
 };
 use crate::{config, descriptors, workers::Workers};
@@ -168,7 +168,15 @@ impl Connections {
         let serving = {
             let peer = Arc::clone(&peer);
             async move |stream| {
-                let opening = self::open(stream, tls, write_timeout, &peer, &mut shutdown_started);
+                let handshakes = open.handshakes();
+                let opening = self::open(
+                    stream,
+                    tls,
+                    handshakes,
+                    write_timeout,
+                    &peer,
+                    &mut shutdown_started,
+                );
                 if let Some(opened) = opening.await {
                     serve_connection(opened, front, write_timeout, peer, shutdown_started).await;
                 }
@@ -216,6 +224,7 @@ struct Opened {
 async fn open(
     stream: TcpStream,
     tls: Option<Arc<Endpoint>>,
+    handshakes: &HandshakeFailures,
     write_timeout: Duration,
     peer: &Arc<Peer>,
     shutdown_started: &mut watch::Receiver<bool>,
@@ -232,7 +241,7 @@ async fn open(
         });
     };
     // In a box, because it is large, and a connection without TLS needs no memory for it.
-    let handshake = Box::pin(handshake::accept(stream, &tls));
+    let handshake = Box::pin(handshake::accept(stream, &tls, handshakes));
     let secured = unless_late(handshake, shutdown_started, HANDSHAKE_GRACE).await??;
     if let Some(certificate) = secured.certificate {
         peer.set_certificate(certificate);

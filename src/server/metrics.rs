@@ -12,7 +12,10 @@ use axum::{body::Body, response::Response};
 use http::{HeaderValue, Method, Request, header};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{readiness::Readiness, tls::CertificateStatus};
+use super::{
+    readiness::Readiness,
+    tls::{CertificateStatus, HandshakeFailures, Listener},
+};
 use crate::{
     build_info,
     config::ReloadStatus,
@@ -47,23 +50,27 @@ pub(super) struct Sources {
     pub(super) reloads: Arc<ReloadStatus>,
 }
 
-/// Counts the connections of a listener.
+/// Counts the connections of a listener, and its failed handshakes.
 #[derive(Debug)]
 pub(super) struct ConnectionCounts {
     listener: &'static str,
     accepted: AtomicU64,
     ended: AtomicU64,
+    handshakes: HandshakeFailures,
+    has_tls: bool,
 }
 
 /// Counts a connection as open until it is dropped.
 pub(super) struct OpenConnection(Arc<ConnectionCounts>);
 
 impl ConnectionCounts {
-    pub(super) fn new(listener: &'static str) -> Arc<Self> {
+    pub(super) fn new(name: &'static str, listener: Option<&Listener>) -> Arc<Self> {
         Arc::new(Self {
-            listener,
+            listener: name,
             accepted: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            handshakes: HandshakeFailures::new(name),
+            has_tls: listener.is_some_and(|listener| listener.tls.is_some()),
         })
     }
 
@@ -81,6 +88,19 @@ impl ConnectionCounts {
         let open = accepted.saturating_sub(ended);
         samples.add(table::CONNECTIONS_TOTAL, &[self.listener], accepted as f64);
         samples.add(table::CONNECTIONS, &[self.listener], open as f64);
+        if self.has_tls {
+            for (reason, failures) in self.handshakes.counts() {
+                let labels = [self.listener, reason];
+                samples.add(table::HANDSHAKE_FAILURES, &labels, failures as f64);
+            }
+        }
+    }
+}
+
+impl OpenConnection {
+    /// The failed handshakes of its listener.
+    pub(super) fn handshakes(&self) -> &HandshakeFailures {
+        &self.0.handshakes
     }
 }
 

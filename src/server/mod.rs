@@ -140,8 +140,8 @@ pub async fn serve(
         tracer: traces.as_ref().map(|traces| traces.tracer().clone()),
     };
     let (connection_counts, admin_connection_counts) = (
-        ConnectionCounts::new("main"),
-        ConnectionCounts::new("admin"),
+        ConnectionCounts::new("main", Some(&listener)),
+        ConnectionCounts::new("admin", admin_listener.as_ref()),
     );
     let queries = administration.as_ref().map(|(_, queries)| queries.clone());
     let services = Services::new(upstream, config, keys.clone(), administration);

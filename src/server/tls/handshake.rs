@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     Endpoint,
     client::ClientCertificate,
+    failures::{HandshakeFailures, Reason},
     transport::{Transport, Wire},
 };
 
@@ -39,17 +40,25 @@ pub(in crate::server) struct Secured {
     pub(in crate::server) certificate: Option<ClientCertificate>,
 }
 
-/// Completes the handshake. `None` if it fails, or takes too long.
+/// Completes the handshake. `None` if it fails, or takes too long: that is counted in `failures`.
 pub(in crate::server) async fn accept(
     stream: TcpStream,
     endpoint: &Arc<Endpoint>,
+    failures: &HandshakeFailures,
 ) -> Option<Secured> {
+    let peer = stream.peer_addr().ok();
     let until = Instant::now() + HANDSHAKE_TIMEOUT;
     // Set when the client has begun, for the certificates of that moment.
     let mut in_use = None;
     let handshake = async {
         let mut first = [0];
-        if stream.peek(&mut first).await.ok()? > 0 && first != [HANDSHAKE_RECORD] {
+        // Load balancers look in this way whether the port is open. It is no failure.
+        if stream.peek(&mut first).await.ok()? == 0 {
+            tracing::debug!("connection closed before its TLS handshake");
+            return None;
+        }
+        if first != [HANDSHAKE_RECORD] {
+            failures.add(Reason::PlainText, peer, &"the client does not speak TLS");
             refuse(&stream, first).await;
             return None;
         }
@@ -59,6 +68,7 @@ pub(in crate::server) async fn accept(
             Ok(stream) => Some(stream),
             Err((error, wire)) => {
                 tracing::debug!(%error, "connection closed: the TLS handshake has failed");
+                failures.add(Reason::of(&error), peer, &error);
                 // The client has been sent an alert that says why.
                 end(&wire.stream).await;
                 None
@@ -67,6 +77,7 @@ pub(in crate::server) async fn accept(
     };
     let Ok(stream) = timeout_at(until, handshake).await else {
         tracing::debug!("connection closed: the TLS handshake takes too long");
+        failures.add(Reason::Timeout, peer, &"the handshake takes too long");
         return None;
     };
     let stream = stream?;

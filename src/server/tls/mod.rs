@@ -13,6 +13,7 @@ use crate::config;
 mod certificate;
 mod client;
 mod endpoint;
+mod failures;
 mod files;
 pub(super) mod handshake;
 mod reload;
@@ -21,6 +22,7 @@ pub(super) mod transport;
 
 pub(super) use client::{ClientCertificate, Distrust, IsForAdministrators};
 pub use endpoint::Endpoint;
+pub(super) use failures::HandshakeFailures;
 pub use reload::{POLL_INTERVAL, Reload};
 pub use status::{CertificateInUse, CertificateStatus};
 

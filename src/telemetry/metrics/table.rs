@@ -133,6 +133,8 @@ metrics! {
         "New certificates or keys that were not usable, so that the old ones stay in use";
     CERTIFICATE_OK = Gauge "featherwire_certificate_reload_ok" ["listener"]
         "1 if the content of the files of the certificate and its key is in use, 0 if it is not usable";
+    HANDSHAKE_FAILURES = Counter "featherwire_tls_handshake_failures_total" ["listener", "reason"]
+        "TLS handshakes that have failed. Absent without TLS";
     CONFIG_OK = Gauge "featherwire_config_reload_ok" []
         "1, or 0 if the configuration of the last SIGHUP was not valid";
     CONFIG_RELOADS = Counter "featherwire_config_reloads_total" ["result"]

@@ -14,15 +14,13 @@ use super::{
     otlp::{self, Span},
     queue::Lost,
 };
+use crate::throttle::Throttle;
 
 /// How often a batch is sent at most.
 const ATTEMPTS_MAX: u32 = 3;
 
 /// The wait before a batch is sent again, if the collector asks for none. It doubles.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
-
-/// The time between two warnings.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The longest wait at the end for the collector to take the last spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -163,7 +161,7 @@ struct Losses {
     lost: Lost,
     /// How many the log knows of.
     told: u64,
-    warned_at: Option<Instant>,
+    throttle: Throttle,
     is_down: bool,
 }
 
@@ -172,7 +170,7 @@ impl Losses {
         Self {
             lost,
             told: 0,
-            warned_at: None,
+            throttle: Throttle::new(),
             is_down: false,
         }
     }
@@ -198,10 +196,7 @@ impl Losses {
 
     fn warn(&mut self, problem: &str) {
         let lost = self.lost.count() - self.told;
-        let is_quiet = self
-            .warned_at
-            .is_some_and(|at| at.elapsed() < WARNING_INTERVAL);
-        if lost == 0 || is_quiet {
+        if lost == 0 || !self.throttle.lets_through() {
             return;
         }
         tracing::warn!(
@@ -210,6 +205,5 @@ impl Losses {
             "spans of traces were lost: calls are not affected"
         );
         self.told += lost;
-        self.warned_at = Some(Instant::now());
     }
 }

@@ -118,27 +118,31 @@ async fn a_request_without_tls_is_told_to_use_https() {
     assert_eq!(secured.gateway.get_json("/v1/nothing").await.0, 404);
 }
 
+/// The beginning of a handshake of this version, which is older than 1.2.
+pub fn old_hello(version: [u8; 2]) -> Vec<u8> {
+    // A random number, no session, one cipher suite of that time, no compression.
+    let hello = [
+        &version[..],
+        &[7; 32],
+        &[0],
+        &[0, 2, 0xc0, 0x13],
+        &[1, 0],
+        // One extension: the signatures that the client accepts.
+        &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3],
+    ]
+    .concat();
+    let length = u8::try_from(hello.len()).unwrap();
+    let message = [&[1, 0, 0, length], &hello[..]].concat();
+    [&[22, 3, 1, 0, length + 4], &message[..]].concat()
+}
+
 #[tokio::test]
 async fn tls_before_version_1_2_is_refused() {
     const PROTOCOL_VERSION: [u8; 2] = [2, 70];
     let upstream = answering().await;
     let secured = Secured::to(upstream.address).await;
     for version in [[3, 1], [3, 2]] {
-        // A random number, no session, one cipher suite of that time, no compression.
-        let hello = [
-            &version[..],
-            &[7; 32],
-            &[0],
-            &[0, 2, 0xc0, 0x13],
-            &[1, 0],
-            // One extension: the signatures that the client accepts.
-            &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3],
-        ]
-        .concat();
-        let length = u8::try_from(hello.len()).unwrap();
-        let message = [&[1, 0, 0, length], &hello[..]].concat();
-        let record = [&[22, 3, 1, 0, length + 4], &message[..]].concat();
-        let answer = answer_to(&secured, &record).await;
+        let answer = answer_to(&secured, &old_hello(version)).await;
         assert_eq!(answer.first(), Some(&21), "an alert: {answer:?}");
         assert_eq!(answer[5..], PROTOCOL_VERSION, "{version:?}");
     }

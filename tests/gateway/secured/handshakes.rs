@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// The beginning of a handshake, without its end.
-const HALF_A_HELLO: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 7, 7, 7];
+pub const HALF_A_HELLO: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 7, 7, 7];
 
 async fn closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
