@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    atomic::{AtomicU64, Ordering::Relaxed},
+    mpsc,
+};
 
 use futures_util::{FutureExt as _, future::join_all};
 use secrecy::ExposeSecret;
@@ -87,11 +90,33 @@ async fn alone(repository: &Repository) -> (Directory, Saver) {
     (directory, saver)
 }
 
-/// Advances the clock. The database needs real time, so the clock is paused only here.
-async fn advance(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
+/// A clock that only [`advance`](StillClock::advance) moves. A clock of tokio that is only paused
+/// goes on to the next timer while a thread of SQLite works, because tokio does not know of it: all
+/// time limits pass before the database has answered.
+struct StillClock {
+    _until_dropped: mpsc::Sender<()>,
+}
+
+impl StillClock {
+    fn stop() -> Self {
+        let (sender, dropped) = mpsc::channel::<()>();
+        // The clock does not go on by itself as long as such a task runs.
+        tokio::task::spawn_blocking(move || dropped.recv());
+        tokio::time::pause();
+        Self {
+            _until_dropped: sender,
+        }
+    }
+
+    async fn advance(&self, time: Duration) {
+        tokio::time::advance(time).await;
+    }
+}
+
+impl Drop for StillClock {
+    fn drop(&mut self) {
+        tokio::time::resume();
+    }
 }
 
 /// A database with one key, which several gateways of this process use.

@@ -97,13 +97,14 @@ async fn after_an_outage_a_gateway_that_was_idle_gives_others_time_to_come_back(
     repository.exchange(&exchange).await.unwrap();
     let (directory, mut saver) = alone(&repository).await;
     let identity = identity(&directory, &secret);
+    let clock = StillClock::stop();
     let call = async |saver: &mut Saver| {
         let call = identity.reserve(ask(10), std::time::Instant::now());
         assert!(call.now_or_never().is_none());
         saver.exchange(false).await;
     };
     call(&mut saver).await;
-    advance(LEASE_TIME * 2).await;
+    clock.advance(LEASE_TIME * 2).await;
     // Nobody could write.
     forget_time_of(&store, busy).await;
     call(&mut saver).await;
@@ -112,7 +113,7 @@ async fn after_an_outage_a_gateway_that_was_idle_gives_others_time_to_come_back(
     let mut rounds = 0;
     while saver.has_lost {
         assert_eq!(leases().await, 1);
-        advance(ROUND_EVERY).await;
+        clock.advance(ROUND_EVERY).await;
         saver.exchange(true).await;
         rounds += 1;
     }
@@ -154,12 +155,26 @@ async fn a_clock_that_is_a_year_ahead_does_not_end_the_day_of_a_budget() {
     assert_eq!(right, (today, 20, today, (BUDGET - 20) / 2));
 }
 
+/// Lets statements fail at once if the database is locked, as they otherwise do after some seconds.
+async fn find_locks_at_once(store: &Store) {
+    on_each!(store, pool => {
+        let mut connections = Vec::new();
+        for _ in 0..pool.options().get_max_connections() {
+            let mut connection = pool.acquire().await.unwrap();
+            let statement = sqlx::query("PRAGMA busy_timeout = 0");
+            statement.execute(&mut *connection).await.unwrap();
+            connections.push(connection);
+        }
+    });
+}
+
 #[tokio::test]
 async fn a_locked_database_stops_a_gateway_only_if_it_may_not_be_the_only_one() {
-    let folder = std::env::temp_dir().join(format!("featherwire-saver-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("featherwire-saver-{}", Uuid::now_v7()));
     let location = DatabaseLocation::File(folder.join("keys.db"));
     let store = Store::open(&location).await.unwrap();
     let (secret, repository) = with_key(&store).await;
+    find_locks_at_once(&store).await;
     let presence = repository.enter().await.unwrap().map(Arc::new);
     let gateway = Gateway::start_with(&repository, &secret, presence).await;
     gateway.reserve(100).await.unwrap().settle(tokens(1));
@@ -173,22 +188,37 @@ async fn a_locked_database_stops_a_gateway_only_if_it_may_not_be_the_only_one() 
         Box::new(lock) as Box<dyn std::any::Any>
     });
     // Hours pass, but only on this clock.
-    tokio::time::pause();
+    let clock = StillClock::stop();
+    let news = gateway.identity.spending().news();
+    let fails_after = async |time| {
+        let number = news.exchanges().number;
+        clock.advance(time).await;
+        news.exchange_after(number).await;
+        news.exchanges().is_failing
+    };
+    // An exchange may have begun before the lock.
+    while !fails_after(ROUND_EVERY).await {}
     for _ in 0..200 {
-        sleep(LEASE_TIME / 3).await;
-        gateway.reserve(10).await.unwrap().settle(tokens(1));
+        assert!(fails_after(LEASE_TIME / 3).await);
+        let call = gateway.reserve(10).now_or_never();
+        call.expect("it waits for nothing")
+            .unwrap()
+            .settle(tokens(1));
     }
     let other = other_store.enter();
-    let mut until_refused = 0;
-    while until_refused < 99 && gateway.reserve(10).await.is_ok() {
-        sleep(LEASE_TIME / 30).await;
-        until_refused += 1;
+    let mut until_refused = Duration::ZERO;
+    // A call that must wait is refused, because the database does not answer.
+    while let Some(call) = gateway.reserve(10).now_or_never() {
+        assert!(call.is_ok() && until_refused < LEASE_TIME);
+        clock.advance(LEASE_TIME / 30).await;
+        until_refused += LEASE_TIME / 30;
     }
-    assert!((15..=29).contains(&until_refused), "{until_refused}");
+    let margin = LEASE_TIME / 6;
+    assert_eq!(until_refused, LEASE_TIME - margin);
+    drop(clock);
     let refusal = gateway.reserve(10).await.unwrap_err();
     assert_eq!(refusal.code(), "budget_unknown");
     // What was given out before is saved when the lock ends, and then calls go on.
-    tokio::time::resume();
     drop(lock);
     let mut again = gateway.reserve(10).await;
     while again.is_err() {
@@ -197,5 +227,7 @@ async fn a_locked_database_stops_a_gateway_only_if_it_may_not_be_the_only_one() 
     drop((again, other));
     gateway.end().await;
     assert_eq!(spent(&repository).await, 201);
+    store.close().await;
+    other_store.close().await;
     std::fs::remove_dir_all(folder).unwrap();
 }
