@@ -96,7 +96,7 @@ impl Front {
         // Records whether the caller reads the response.
         let tracker = ResponseTracker::start(&request);
         // Gives the call an id. Sees it until its end, for the log, the metrics and the traces.
-        let observation = Observation::start(&mut request, &self.0.observer);
+        let observation = Observation::start(&request, &self.0.observer);
         // Records the time of the call's arrival, and whether it has a known key.
         self.arrive(&mut request, &observation);
         // Refuses ambiguous requests, such as requests with two hosts.

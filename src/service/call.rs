@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, HeaderMap, HeaderValue};
+use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
 use super::{
@@ -27,7 +27,7 @@ use crate::{
     error::{Error, ErrorCode, Kind, RateState, RateUnit, Result},
     keys::{Allowance, Identity},
     ledger::{Door, Ending, Ledger, Rpc},
-    telemetry::{self, CallTrace, Observation},
+    telemetry::{CallTrace, Observation},
 };
 
 /// Is told the deadline of a call. The server implements it to stop sending a response that its
@@ -104,8 +104,6 @@ pub struct Call {
     body: Option<Arc<ByteShare>>,
     /// The position in the queue for units. It is not watched, unless a door replaces it.
     pub queue_position: QueuePosition,
-    /// The id of the call in logs: `x-request-id`.
-    pub request_id: Option<HeaderValue>,
     pub(super) observation: Option<Observation>,
     guard: CallGuard,
     pub(super) deadline_observer: Option<Arc<dyn DeadlineObserver>>,
@@ -127,7 +125,6 @@ impl Call {
         Ok(Self::from_parts(
             identity.clone(),
             RequestHeaders::parse(headers)?,
-            headers.get(telemetry::REQUEST_ID).cloned(),
             extensions,
         ))
     }
@@ -137,17 +134,11 @@ impl Call {
         Self::from_parts(
             Identity::gateway(),
             RequestHeaders::default(),
-            None,
             &Extensions::new(),
         )
     }
 
-    fn from_parts(
-        identity: Identity,
-        headers: RequestHeaders,
-        request_id: Option<HeaderValue>,
-        extensions: &Extensions,
-    ) -> Self {
+    fn from_parts(identity: Identity, headers: RequestHeaders, extensions: &Extensions) -> Self {
         let arrival = extensions.get::<Arrival>();
         let arrived_at = arrival.map_or_else(Instant::now, |arrival| arrival.at);
         let active_calls = arrival
@@ -174,7 +165,6 @@ impl Call {
             allowance: Mutex::new(None),
             body: extensions.get().cloned(),
             queue_position: QueuePosition::unwatched(),
-            request_id,
             observation: arrival.and_then(|arrival| arrival.observation.clone()),
             guard: active_calls.add(),
             deadline_observer: arrival.and_then(|arrival| arrival.deadline_observer.clone()),
@@ -311,11 +301,10 @@ impl Call {
         self.record(ending, error, &used, duration);
     }
 
-    fn id(&self) -> &str {
-        self.request_id
-            .as_ref()
-            .and_then(|id| id.to_str().ok())
-            .unwrap_or_default()
+    /// The id of the call in logs. Empty for a call that no request began.
+    pub(super) fn id(&self) -> &str {
+        let id = self.observation.as_ref().map(Observation::id);
+        id.unwrap_or_default()
     }
 
     fn log(&self, error: &Error) {
@@ -357,6 +346,8 @@ impl Drop for Call {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn of_gateway() -> Extensions {

@@ -147,8 +147,10 @@ impl Call {
                 Some(asked) if is_in_catalogue(&asked) => asked,
                 _ => Arc::default(),
             };
-            let of_model =
-                || self.model_end(asked, &model, used, duration, upstream_request_id.clone());
+            // The log has it of failures, and spans of all calls.
+            let has_id = ending != Ending::Finished || observation.trace().is_some();
+            let id = upstream_request_id.as_ref().filter(|_| has_id).cloned();
+            let of_model = || self.model_end(asked, &model, used, duration, id);
             observation.note_end(CallEnd {
                 end: match ending {
                     Ending::Finished => End::Finished,
@@ -189,11 +191,7 @@ impl Call {
             first_token_ms: stats.first_token_ms(),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             attempts: stats.sent.number(),
-            request_id: self
-                .request_id
-                .as_ref()
-                .and_then(|id| id.to_str().ok())
-                .map(limited),
+            request_id: Some(self.id()).filter(|id| !id.is_empty()).map(limited),
             upstream_request_id,
         });
     }

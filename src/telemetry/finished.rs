@@ -91,7 +91,7 @@ pub struct ModelEnd {
     pub refusals: u32,
     /// The bytes of the request, if they were counted.
     pub request_bytes: Option<u64>,
-    /// The upstream's id of the answer.
+    /// The upstream's id of the answer, if the call failed or has a trace.
     pub upstream_request_id: Option<Box<str>>,
 }
 

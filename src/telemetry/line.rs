@@ -205,22 +205,11 @@ fn colour_of(level: Level) -> &'static str {
     }
 }
 
-/// Whether a byte needs neither quotes in a line of text nor escapes: visible ASCII without quotes,
-/// backslashes and signs of equality. 0 for these, so that many are looked at without a branch.
-#[expect(clippy::indexing_slicing, reason = "the compiler would find it")]
-const NOT_PLAIN: [u8; 256] = {
-    let mut table = [1; 256];
-    let mut byte = b'!';
-    while byte <= b'~' {
-        table[byte as usize] = matches!(byte, b'"' | b'=' | b'\\') as u8;
-        byte += 1;
-    }
-    table
-};
-
-/// Whether a value needs neither quotes in a line of text nor escapes.
+/// Whether a value needs neither quotes in a line of text nor escapes: visible ASCII without quotes,
+/// backslashes and signs of equality. It has no branches, so that many bytes are compared at once.
 fn is_plain(value: &str) -> bool {
-    let others = |others, byte| others | NOT_PLAIN.get(usize::from(byte)).copied().unwrap_or(1);
+    let is_other = |byte: u8| !byte.is_ascii_graphic() | matches!(byte, b'"' | b'=' | b'\\');
+    let others = |others, byte| others | u8::from(is_other(byte));
     !value.is_empty() && value.len() <= VALUE_BYTES_MAX && value.bytes().fold(0, others) == 0
 }
 

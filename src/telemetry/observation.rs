@@ -76,13 +76,12 @@ struct State {
 
 impl Observation {
     /// Begins with the head of `request`. Gives it an id, if its caller has not chosen one.
-    pub fn start(request: &mut Request, observer: &Observer) -> Self {
+    pub fn start(request: &Request, observer: &Observer) -> Self {
         let arrived_at = Instant::now();
         let id = match request.headers().get(REQUEST_ID) {
             Some(id) if is_id(id) => id.clone(),
             _ => new_id(),
         };
-        request.headers_mut().insert(REQUEST_ID, id.clone());
         let path = request.uri().path();
         let is_probe = is_probe(path);
         let head = tracing::enabled!(target: TARGET, Level::INFO).then(|| {
@@ -104,6 +103,12 @@ impl Observation {
             trace,
             state: Mutex::default(),
         }))
+    }
+
+    /// The id of the call: printable ASCII, at most 128 bytes.
+    pub fn id(&self) -> &str {
+        // A printable one is a text.
+        self.0.id.to_str().unwrap_or_default()
     }
 
     /// When the head of the request had come.
@@ -191,7 +196,10 @@ impl Drop for Inner {
             let level = if is_quiet { Level::DEBUG } else { Level::INFO };
             log::write(level, TARGET, CALL_LINE, |line| {
                 line.text_field(name!("method"), method.as_str());
-                line.text_field(name!("path"), path);
+                // An RPC has one path for each door.
+                if finished.rpc.is_none() {
+                    line.text_field(name!("path"), path);
+                }
                 write(line, &finished, state.status);
                 line.text_field(name!("id"), self.id.to_str().unwrap_or_default());
                 if let Some(id) = self.trace.as_ref().and_then(|trace| trace.recorded_id()) {
@@ -238,15 +246,17 @@ fn write(line: &mut Line<'_>, call: &FinishedCall<'_>, http_status: Option<u16>)
         line.number_field(name!("prompt_tokens"), model.tokens.prompt);
         line.number_field(name!("completion_tokens"), model.tokens.completion);
         line.number_field(name!("units"), model.units);
-        line.number_field(name!("attempts"), model.attempts);
+        // What nearly all calls have in common is left out: lines are many, and their bytes cost.
+        if model.attempts != 1 {
+            line.number_field(name!("attempts"), model.attempts);
+        }
         if model.fallbacks > 0 {
             line.number_field(name!("fallbacks"), model.fallbacks);
         }
-        known_text(
-            line,
-            name!("upstream_id"),
-            model.upstream_request_id.as_deref(),
-        );
+        if call.end == End::Failed {
+            let id = model.upstream_request_id.as_deref();
+            known_text(line, name!("upstream_id"), id);
+        }
     }
 }
 

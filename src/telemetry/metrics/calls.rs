@@ -140,8 +140,13 @@ impl CallMetrics {
         if let Some(keys) = &self.0.keys {
             record_key(keys, call);
         }
-        let key = with_room(KeyRef::of(call), &self.0.models.value.load());
-        match shard.series.value.load().get(&key) {
+        let key = KeyRef::of(call);
+        let all = shard.series.value.load();
+        if let Some(series) = all.get(&key) {
+            return series.record(call);
+        }
+        let key = with_room(key, &self.0.models.value.load());
+        match all.get(&key) {
             Some(series) => series.record(call),
             None => self.add(shard, key).record(call),
         }
