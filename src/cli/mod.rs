@@ -131,11 +131,7 @@ fn run() -> Result<ExitCode, Failure> {
     let sources = inputs.read()?;
     // No other thread runs yet, which `setenv` requires.
     sources.dotenv.export()?;
-    let dotenv = &sources.dotenv;
-    for warning in sources
-        .warnings()
-        .chain(&inputs.names.warnings(|name| dotenv.place(name)))
-    {
+    for warning in sources.warnings(&inputs.names) {
         output::tell(format_args!("featherwire: warning: {warning}\n"));
     }
     inputs.names.check_values().map_err(Failure::Usage)?;

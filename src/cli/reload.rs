@@ -161,7 +161,7 @@ impl Reloader {
             config: *config,
             logging: cli.logging,
             values: by_member(effective::options(&self.inputs, &sources, &matches)),
-            warnings: sources.warnings().cloned().collect(),
+            warnings: sources.warnings(&self.inputs.names),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The names of the environment variables that configure Featherwire, and the detection of misspelt
 //! names.
 
-use std::{env, ffi::OsStr};
+use std::{collections::BTreeMap, env, ffi::OsStr};
 
 /// The prefixes of Featherwire's variables.
 const PREFIXES: [&str; 2] = ["FEATHERWIRE_", "FEATHERLESS_"];
@@ -22,6 +22,10 @@ const SIMILARITY_MIN: f64 = 0.8;
 
 /// The largest number of characters of a name that a message shows.
 const NAME_CHARS_MAX: usize = 80;
+
+/// The names of the variables that are set, and the place of each in a sentence, such as
+/// ".env line 3: ".
+pub(super) type Variables = BTreeMap<String, String>;
 
 /// The variables that the command line knows.
 #[derive(Clone, Debug)]
@@ -65,18 +69,15 @@ impl Names {
         (similarity(suggestion) >= SIMILARITY_MIN).then_some(suggestion)
     }
 
-    /// Warnings about suspicious names in the environment: one sentence each, without values.
-    /// `place` returns the place where a variable is set, such as ".env line 3: ".
-    pub fn warnings(&self, place: impl Fn(&str) -> String) -> Vec<String> {
-        let mut names: Vec<_> = env::vars_os().map(|(name, _)| printable(&name)).collect();
-        names.sort_unstable();
-        names
+    /// Warnings about suspicious names of variables: one sentence each, without values.
+    pub(super) fn warnings(&self, variables: &Variables) -> Vec<String> {
+        let warnings = variables
             .iter()
-            .filter_map(|name| Some(format!("{}{}", place(name), self.warning(name)?)))
-            .collect()
+            .filter_map(|(name, place)| Some(format!("{place}{}", self.warning(name, variables)?)));
+        warnings.collect()
     }
 
-    fn warning(&self, name: &str) -> Option<String> {
+    fn warning(&self, name: &str, variables: &Variables) -> Option<String> {
         if self.of_this_command.iter().any(|known| known == name) {
             return None;
         }
@@ -87,7 +88,7 @@ impl Names {
                 .of_this_command
                 .iter()
                 .find(|known| strsim::damerau_levenshtein(known, name) == 1)?;
-            let is_missing = env::var_os(suggestion).is_none();
+            let is_missing = !variables.contains_key(suggestion);
             return is_missing
                 .then(|| format!("this command does not read {name}: did you mean {suggestion}?"));
         }
@@ -155,7 +156,8 @@ fn without_prefix(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-fn printable(name: &OsStr) -> String {
+/// `name` as messages show it.
+pub(super) fn printable(name: &OsStr) -> String {
     name.to_string_lossy()
         .chars()
         .filter(|c| !c.is_control())
@@ -181,6 +183,10 @@ pub(super) mod tests {
         Names::new(all, serve)
     }
 
+    fn warning(name: &str) -> Option<String> {
+        names().warning(name, &Variables::new())
+    }
+
     #[test]
     fn the_warning_about_a_misspelt_name_suggests_the_right_name() {
         for (wrong, right) in [
@@ -196,18 +202,13 @@ pub(super) mod tests {
             ("FEATHERLESS_APIKEY", "FEATHERLESS_API_KEY"),
             ("OTEL_BSP_SCHEDULE_DELY", "OTEL_BSP_SCHEDULE_DELAY"),
         ] {
-            let warning = names().warning(wrong).unwrap();
+            let warning = warning(wrong).unwrap();
             assert!(
                 warning.contains(wrong) && warning.ends_with(&format!("did you mean {right}?")),
                 "{warning}"
             );
         }
-        assert!(
-            names()
-                .warning("FEATHERWIRE_ZZZ")
-                .unwrap()
-                .contains("--help")
-        );
+        assert!(warning("FEATHERWIRE_ZZZ").unwrap().contains("--help"));
     }
 
     #[test]
@@ -223,13 +224,13 @@ pub(super) mod tests {
             "OTEL_BLRP_SCHEDULE_DELAY",
             "OTEL_LOGS_EXPORTER",
         ] {
-            assert_eq!(names().warning(name), None, "{name}");
+            assert_eq!(warning(name), None, "{name}");
         }
     }
 
     #[test]
     fn the_key_of_a_client_in_place_of_the_gateway_keys_gets_a_warning() {
-        let warning = names().warning("FEATHERWIRE_API_KEY").unwrap();
+        let warning = warning("FEATHERWIRE_API_KEY").unwrap();
         assert!(
             warning.contains("did you mean FEATHERWIRE_API_KEYS?"),
             "{warning}"

@@ -15,7 +15,7 @@ use std::{
 use super::{
     dotenv::Dotenv,
     file::ConfigFile,
-    names::Names,
+    names::{Names, Variables, printable},
     regular_file,
     setting::{CONFIG_VARIABLE, Setting, Settings},
 };
@@ -153,10 +153,19 @@ impl Sources {
         })
     }
 
-    /// Warnings about the files, one sentence each.
-    pub fn warnings(&self) -> impl Iterator<Item = &String> {
+    /// Warnings about the files and about suspicious names of variables, one sentence each.
+    pub fn warnings(&self, names: &Names) -> Vec<String> {
         let of_file = self.file.iter().flat_map(|file| &file.warnings);
-        self.dotenv.warnings.iter().chain(of_file)
+        let of_files = self.dotenv.warnings.iter().chain(of_file);
+        let in_environment = self.environment.0.keys();
+        let variables: Variables = in_environment
+            .map(|name| (printable(name), String::new()))
+            .chain(self.dotenv.places())
+            .collect();
+        of_files
+            .cloned()
+            .chain(names.warnings(&variables))
+            .collect()
     }
 
     /// The configuration file.
@@ -240,18 +249,28 @@ fn choose(
     }
 }
 
-/// The values in the file of a secret. Each line of the file of a list has one or several.
+/// The values in the file of a secret. Each line of the file of a list has one or several, or is a
+/// comment.
 fn secret(setting: &Setting, path: &Path) -> Result<Vec<String>, String> {
     let bytes = regular_file::read(path, SECRET_BYTES_MAX)?;
     let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text: write it again")?;
+    let has_nothing = || "is empty: write the secret into it".to_owned();
     if text.trim().is_empty() {
-        return Err("is empty: write the secret into it".to_owned());
+        return Err(has_nothing());
     }
     if !setting.is_list {
         let text = text.strip_suffix('\n').unwrap_or(&text);
         return Ok(vec![text.strip_suffix('\r').unwrap_or(text).to_owned()]);
     }
-    let values = text.split(['\n', ',']).map(str::trim);
-    let values = values.filter(|value| !value.is_empty());
-    Ok(values.map(str::to_owned).collect())
+    let lines = text.lines().map(str::trim);
+    let values: Vec<_> = lines
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(|line| line.split(',').map(str::trim))
+        .filter(|value| !value.is_empty())
+        .map(str::to_owned)
+        .collect();
+    match values.is_empty() {
+        true => Err(has_nothing()),
+        false => Ok(values),
+    }
 }

@@ -321,7 +321,7 @@ async fn a_signal_during_the_start_does_not_end_the_gateway() {
 }
 
 #[tokio::test]
-async fn dotenv_and_the_timeout_of_the_drain_are_read_again() {
+async fn dotenv_and_the_timeout_of_the_drain_are_read_again_with_warnings() {
     let mut gateway = Gateway::start("drain_timeout = '1h'\n", &[]).await;
     fs::write(
         gateway.folder.0.join(".env"),
@@ -334,6 +334,16 @@ async fn dotenv_and_the_timeout_of_the_drain_are_read_again() {
         "{told}"
     );
     assert_eq!(gateway.status("gw_s3cr3t_env").await, 200);
+    let misspelt =
+        fs::read_to_string(gateway.folder.0.join(".env")).unwrap() + "FEATHERWIRE_LISTN=s3cr3t\n";
+    fs::write(gateway.folder.0.join(".env"), misspelt).unwrap();
+    let told_before = gateway.told.len();
+    gateway.reload("no option changes").await;
+    let told = gateway.told.get(told_before..).unwrap();
+    let expected = ".env line 3: FEATHERWIRE_LISTN is not a variable of Featherwire and has no effect: did \
+                    you mean FEATHERWIRE_LISTEN?";
+    assert!(told.contains("WARN") && told.contains(expected), "{told}");
+    assert!(!told.contains("s3cr3t"), "{told}");
     gateway.upstream.set_reply(endless());
     let mut stream = Events::of(gateway.ask("gw_s3cr3t_env", MODEL, true)).await;
     stream.next().await.unwrap();

@@ -9,9 +9,11 @@ const SECRET: &str = "gw_live_very_s3cr3t";
 #[tokio::test]
 async fn a_secret_is_read_from_a_file_that_a_variable_or_the_file_names() {
     let folder = folder("api_keys_file = 'keys'\n");
-    write(&folder.0.join("keys"), format!("{SECRET}\n b, c\r\n\n"));
+    let keys = format!("# of teams, and others\r\n\n{SECRET}\n b, c\r\n \n  # d\n\n");
+    write(&folder.0.join("keys"), keys);
     write(&folder.0.join("key"), "fl-s3cr3t\r\n");
     write(&folder.0.join("empty"), " \n");
+    write(&folder.0.join("comment"), "# s3cr3t, later\n\n");
     write(&folder.0.join("large"), vec![b'a'; 64 * 1024 + 1]);
     let named = [("FEATHERLESS_API_KEY_FILE", "key")];
     let printed = with_file(&folder, &["config", "print"], &named).await;
@@ -89,6 +91,12 @@ async fn a_secret_is_read_from_a_file_that_a_variable_or_the_file_names() {
         let models = with_file(&folder, &["models", "--gateway", "127.0.0.1:9"], variables).await;
         assert!(!models.err.contains("FEATHERLESS"), "{}", models.err);
     }
+    let only_comments = [named[0], ("FEATHERWIRE_API_KEYS_FILE", "comment")];
+    let checked = with_file(&folder, &["config", "check"], &only_comments).await;
+    let expected = "the file comment, which FEATHERWIRE_API_KEYS_FILE names (in the environment), \
+                    is empty";
+    assert!(checked.err.contains(expected), "{}", checked.err);
+    assert!(!checked.err.contains("s3cr3t"), "{}", checked.err);
     write(
         &folder.0.join("fw.toml"),
         "api_keys_file = 'keys'\napi_keys = ['s3cr3t']\n",

@@ -24,12 +24,11 @@ pub struct Dotenv {
 }
 
 impl Dotenv {
-    /// The place where the variable `name` is set, such as ".env line 3: ". Empty if it is not set
-    /// in `.env`.
-    pub fn place(&self, name: &str) -> String {
-        self.get(name)
-            .map(|(_, line)| format!(".env line {line}: "))
-            .unwrap_or_default()
+    /// The names of the variables, and the place of each, such as ".env line 3: ".
+    pub(super) fn places(&self) -> impl Iterator<Item = (String, String)> {
+        let place = |entry: &Entry| format!(".env line {}: ", entry.line);
+        let entries = self.entries.iter();
+        entries.map(move |(name, entry)| (name.clone(), place(entry)))
     }
 
     /// The value of the variable `name` in `.env`, and the number of its line.
