@@ -19,7 +19,10 @@ use tokio::time::Instant;
 
 pub use state::State;
 
-use crate::error::{Error, ErrorCode, Health};
+use crate::{
+    clock,
+    error::{Error, ErrorCode, Health},
+};
 
 /// Failures do not add up if more than this passes between a failure and the start of the next call
 /// that fails.
@@ -246,7 +249,8 @@ impl CircuitPass {
             probe: Probe::None,
         };
         if let Some(open_for) = open_for {
-            tracing::warn!(model = %self.model, code, ?open_for, "circuit opened");
+            let open_for_ms = clock::milliseconds(open_for);
+            tracing::warn!(model = %self.model, code, open_for_ms, "circuit opened");
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::{call::Call, feed::Feed};
 use crate::{
     admission::{Permits, external_usage::ListedRequest},
+    clock,
     error::Result,
     proto::v1::{Concurrency, Plan},
     upstream::{Client, RequestOptions},
@@ -105,7 +106,7 @@ impl<'a> UnitMonitor<'a> {
                     Ok(Some(Err(error))) if error.is_draining() => return,
                     Ok(Some(Err(error))) => tracing::warn!(
                         code = error.code(),
-                        retry_after = ?backoff,
+                        retry_after_ms = clock::milliseconds(backoff),
                         "the account's concurrency feed is lost; its last snapshot still applies \
                          for a while"
                     ),

@@ -10,7 +10,10 @@ use tokio::time::Instant;
 use tower::retry::budget::{Budget, TpsBudget};
 
 use super::options::{RequestOptions, SentRequests};
-use crate::error::{Error, Retry};
+use crate::{
+    clock,
+    error::{Error, Retry},
+};
 
 /// The largest share of the traffic that may be retries.
 const BUDGET_SHARE: f32 = 0.2;
@@ -109,8 +112,8 @@ impl Attempts<'_> {
             tracing::info!(
                 code = error.code(),
                 cause = error.cause(),
-                self.retries,
-                ?wait,
+                retries = self.retries,
+                wait_ms = clock::milliseconds(wait),
                 "retrying the upstream request"
             );
         }

@@ -29,6 +29,17 @@ def messages():
                 yield re.sub(r"^\{\w+\}\. ", "", message)
 
 
+def fields():
+    """The fields of lines whose name or value comes from the code by accident."""
+    for file in Path("src").rglob("*.rs"):
+        source = file.read_text().split("#[cfg(test)]\nmod tests")[0]
+        for call in CALL.finditer(source):
+            before_message = source[call.end() :].split('"')[0]
+            # `self.retries` is the name of the field too, and `?wait` writes a time as text.
+            for field in re.findall(r"(?:^|,)\s*(\w+\.\w+|\?[\w.]+)\s*(?=,)|= (\?[\w.]+)", before_message):
+                yield f"{file}: {''.join(field)}"
+
+
 def check(what, wrong):
     """`run` counts these lines."""
     wrong = sorted(wrong)
@@ -40,5 +51,6 @@ rows = set(
     re.findall(r"^\| (?:warn, error|info|warn|error) \| `(.+?)` \|", Path("docs/operations.md").read_text(), re.M)
 )
 assert len(written) > 30, "the source is not what this check takes it for"
+check("fields have names of their own, and times are numbers", set(fields()))
 check("every line of the log is explained", written - rows)
 check("every line that is explained exists", rows - written)

@@ -11,10 +11,11 @@ use tokio::{
 };
 
 use crate::support::{
-    MODEL, poll,
-    program::{Log, featherwire, serve_with_log},
+    MODEL, Scripted, poll,
+    program::{Log, featherwire, serve_with_log, started},
     prompt,
     rest::{http, post},
+    scripted::no_capacity,
 };
 
 /// The next line about a call.
@@ -88,6 +89,38 @@ async fn a_call_is_one_line_with_its_model_times_tokens_and_id() {
     let told = (&line["end"], &line["status"], &line["code"], &line["model"]);
     let code = json!("model_not_found");
     assert_eq!(told, (&json!("failed"), &json!(404), &code, &Value::Null));
+}
+
+#[tokio::test]
+async fn a_retry_is_a_line_with_its_number_and_its_wait_in_milliseconds() {
+    let upstream = Scripted::always(no_capacity()).await;
+    let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    command
+        .args(["--units", "0", "--retries", "1", "--retry-wait", "30ms"])
+        .env(
+            "FEATHERLESS_BASE_URL",
+            format!("http://{}/v1", upstream.address),
+        )
+        .env("FEATHERLESS_API_KEY", "fl-1");
+    let (_child, address, mut log) = started(command).await;
+    chat(&address, &prompt(MODEL, "hi")).await;
+    let line = loop {
+        let line = log.recv().await.unwrap();
+        if line.contains("retrying the upstream request") {
+            break line;
+        }
+    };
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["retries"], &line["code"]),
+        (&json!(1), &json!("no_capacity"))
+    );
+    assert!(
+        line["wait_ms"]
+            .as_u64()
+            .is_some_and(|ms| (1..1000).contains(&ms)),
+        "{line}"
+    );
 }
 
 #[tokio::test]

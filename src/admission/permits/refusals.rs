@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     admission::{external_usage, request::Ticket},
+    clock,
     error::{Error, Result, UnitRefusal},
 };
 
@@ -56,7 +57,7 @@ impl State {
             is_credible = verdict.is_credible,
             is_new = verdict.is_new,
             may_retry,
-            ?retry_after,
+            retry_after_ms = clock::milliseconds(retry_after),
             refusals = budget.refusals(),
             "upstream refused a request for lack of concurrency units"
         );
