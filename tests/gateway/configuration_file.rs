@@ -217,6 +217,24 @@ async fn every_option_can_be_set_by_the_file_and_what_print_shows_is_such_a_file
 }
 
 #[tokio::test]
+async fn models_and_aliases_with_names_like_options_are_no_misplaced_options() {
+    for toml in [
+        "[fallbacks]\n'org/retrys' = ['x']\nretrys = ['x', 'org/b']",
+        "[aliases]\nretrys = 'org/a'\n[fallbacks]\nlisten1 = 'retrys'",
+        "aliases = ['retrys=org/a']\nfallbacks = {listen1 = 'retrys'}",
+        "fallbacks = ['idle_timeot=x']",
+        "[emulator_switches]\nmodels = 'null-entry'",
+    ] {
+        let checked = with_file(&folder(toml), &["config", "check"], &[]).await;
+        assert_eq!(
+            (checked.code, checked.err.as_str()),
+            (Some(0), ""),
+            "{toml}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_error_in_the_file_has_its_line_and_a_fix_but_not_the_value() {
     let file = |text: &str| text.as_bytes().to_vec();
     let cases: Vec<(Vec<u8>, i32, &str)> = vec![
@@ -247,6 +265,28 @@ async fn an_error_in_the_file_has_its_line_and_a_fix_but_not_the_value() {
             file("[aliases]\na = 'b'\nlisten = 'x'"),
             1,
             "line 3: aliases is a table, and this is the option listen",
+        ),
+        (
+            file("[fallbacks]\nretrys = 3"),
+            1,
+            "line 2: fallbacks is a table, and retrys in it is probably the option retries: write \
+             options above all tables",
+        ),
+        (
+            file("[fallbacks]\na = 'org/b'\n\nidle_timeot = '5m'"),
+            1,
+            "line 4: fallbacks is a table, and idle_timeot in it is probably the option \
+             idle_timeout",
+        ),
+        (
+            file("[aliases]\na = 'org/b'\napi_key_files = '/run/s3cr3t'"),
+            1,
+            "line 3: aliases is a table, and api_key_files in it is probably the option",
+        ),
+        (
+            file("[fallbacks]\napi_keys_file = 'a/s3cr3t'"),
+            1,
+            "line 2: fallbacks is a table, and this is the option api_keys_file",
         ),
         (
             file("listen = 8000"),

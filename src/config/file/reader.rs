@@ -13,10 +13,15 @@ use crate::config::setting::{Kind, Setting, Settings};
 /// The largest number of errors that are reported.
 const ERRORS_MAX: usize = 20;
 
+/// The tables of names of models.
+const MODEL_TABLES: [&str; 2] = ["aliases", "fallbacks"];
+
 /// The parser of a configuration file, and its results.
 pub(super) struct Reader<'a> {
     path: &'a Path,
     settings: &'a Settings,
+    /// The names of aliases, as far as the file has them.
+    aliases: Vec<String>,
     pub(super) members: BTreeMap<String, Member>,
     pub(super) errors: Vec<String>,
     pub(super) warnings: Vec<String>,
@@ -28,6 +33,7 @@ impl<'a> Reader<'a> {
         Self {
             path,
             settings,
+            aliases: Vec::new(),
             members,
             errors,
             warnings,
@@ -71,6 +77,7 @@ impl<'a> Reader<'a> {
                 );
             }
         };
+        self.aliases = aliases(&table);
         let mut members: Vec<_> = table.iter().collect();
         members.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in members {
@@ -168,7 +175,7 @@ impl<'a> Reader<'a> {
             DeValue::Table(pairs) if setting.has_pairs => pairs
                 .iter()
                 .map(|(name, value)| {
-                    self.pair(name.get_ref(), value.get_ref())
+                    self.pair(setting, name.get_ref(), value.get_ref())
                         .map_err(|problem| Problem {
                             at: Some(name.span().start),
                             ..problem
@@ -185,10 +192,24 @@ impl<'a> Reader<'a> {
     }
 
     /// `name=value`, of a table.
-    fn pair(&self, name: &str, value: &DeValue<'_>) -> Result<String, Problem> {
-        if self.settings.member(name).is_some() {
+    fn pair(&self, setting: &Setting, name: &str, value: &DeValue<'_>) -> Result<String, Problem> {
+        let is_option = |name| {
+            let settings = self.settings;
+            settings.member(name).is_some() || settings.file_member(name).is_some()
+        };
+        if is_option(name) {
             return Err(Problem::new(format!(
                 "is a table, and this is the option {name}: write options above all tables"
+            )));
+        }
+        let table = &setting.member;
+        if MODEL_TABLES.contains(&table.as_str())
+            && let Some(option) = self.misplaced(name, value)
+        {
+            return Err(Problem::new(format!(
+                "is a table, and {name} in it is probably the option {option}: write options above \
+                 all tables. If it belongs to the table, write a list: {table} = \
+                 [\"{name}=…\"]"
             )));
         }
         let others = match value {
@@ -219,6 +240,24 @@ impl<'a> Reader<'a> {
             ));
         }
         Ok(format!("{name}={}", others.join(",")))
+    }
+
+    /// The option that a pair of a table probably is, in the wrong place: its name is that of no
+    /// model and of no alias, and its value is neither.
+    fn misplaced(&self, name: &str, value: &DeValue<'_>) -> Option<String> {
+        let is_alias = |text: &str| self.aliases.iter().any(|alias| alias == text);
+        let is_known = |value: &DeValue<'_>| {
+            let text = value.as_str();
+            text.is_some_and(|text| is_model(text) || is_alias(text))
+        };
+        let has_known = match value {
+            DeValue::Array(elements) => elements.iter().any(|element| is_known(element.get_ref())),
+            value => is_known(value),
+        };
+        if is_model(name) || has_known {
+            return None;
+        }
+        self.settings.nearest(name)
     }
 
     fn error(&mut self, line: usize, sentence: &str) {
@@ -294,6 +333,31 @@ fn wrong_type(setting: &Setting, value: &DeValue<'_>) -> Problem {
     } else {
         format!("is {is}, but must be {must_be}: write {member} = {example}")
     })
+}
+
+/// Whether `text` looks like the id of a model, `org/model`. A path begins with a `/` or a point.
+fn is_model(text: &str) -> bool {
+    let parts = text.split_once('/');
+    parts.is_some_and(|(org, model)| {
+        !org.is_empty() && !org.starts_with('.') && !model.is_empty() && !model.starts_with('/')
+    })
+}
+
+/// The names of aliases in the document.
+fn aliases(table: &DeTable<'_>) -> Vec<String> {
+    let of_pair = |pair: &str| pair.split_once('=').map(|(name, _)| name.trim().to_owned());
+    match table.get("aliases").map(Spanned::get_ref) {
+        Some(DeValue::Table(pairs)) => {
+            let names = pairs.keys().map(|name| name.get_ref().to_string());
+            names.collect()
+        }
+        Some(DeValue::Array(elements)) => {
+            let elements = elements.iter().filter_map(|it| it.get_ref().as_str());
+            elements.filter_map(of_pair).collect()
+        }
+        Some(DeValue::String(text)) => text.split([',', ';']).filter_map(of_pair).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The number of the line in which the byte at `at` is.
