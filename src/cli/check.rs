@@ -5,7 +5,11 @@ use std::{process::ExitCode, time::Instant};
 use clap::Args;
 use futures_util::StreamExt;
 
-use super::{failure::Failure, output};
+use super::{
+    failure::Failure,
+    output,
+    tls_problem::{self, Server},
+};
 use crate::{
     config,
     error::Error,
@@ -59,6 +63,9 @@ impl Check {
                 let cause = error.cause();
                 if !cause.is_empty() {
                     output::print(format_args!("cause     {cause}\n"))?;
+                }
+                if let Some(problem) = tls_problem::sentence(&error, Server::Upstream) {
+                    output::print(format_args!("TLS       {problem}\n"))?;
                 }
                 if let Some(url) = error.help() {
                     output::print(format_args!("see       {url}\n"))?;

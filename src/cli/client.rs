@@ -1,5 +1,9 @@
 //! The gRPC client for the commands that talk to a running gateway.
 
+use std::{io, sync::Arc};
+
+use http::{Uri, uri::Scheme};
+use hyper_util::rt::TokioIo;
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -7,10 +11,15 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt;
+use tower::service_fn;
 
 use secrecy::ExposeSecret;
 
-use super::{client_tls, failure::Failure, tls_problem};
+use super::{
+    client_tls,
+    failure::Failure,
+    gateway_stream::{self, GatewayStream},
+};
 use crate::{config::Gateway, ledger::KeysNamedError};
 
 /// The largest message that is accepted from the gateway: a page of models, or an answer with
@@ -60,15 +69,26 @@ pub async fn connect_as_admin(gateway: &Gateway) -> Result<(Channel, Key, AdminE
 
 async fn connect_with(gateway: &Gateway, options: &OptionNames) -> Result<(Channel, Key), Failure> {
     let address = &gateway.gateway;
-    let endpoint = Endpoint::from_shared(address.clone()).map_err(|_| {
+    let url: Uri = address.parse().map_err(|_| {
         format!("{address} is not a URL: expected one such as http://127.0.0.1:8000")
     })?;
-    let endpoint = match address.starts_with("https://") {
-        true => endpoint.tls_config(client_tls::of_tonic(&gateway.tls)?)?,
-        false => endpoint,
+    let tls = match url.scheme() == Some(&Scheme::HTTPS) {
+        true => Some(Arc::new(client_tls::of_grpc(&gateway.tls)?)),
+        false => None,
     };
-    let channel = endpoint.tcp_nodelay(true).connect().await;
-    let channel = channel.map_err(|error| match tls_problem::sentence(&error) {
+    let endpoint = endpoint(&url)?;
+    let connector = service_fn(move |_| {
+        let (url, tls) = (url.clone(), tls.clone());
+        async move {
+            let stream = GatewayStream::connect(&url, tls).await?;
+            match stream.has_http2() {
+                true => Ok(TokioIo::new(stream)),
+                false => Err(io::Error::other("there is no HTTP/2")),
+            }
+        }
+    });
+    let channel = endpoint.connect_with_connector(connector).await;
+    let channel = channel.map_err(|_| match gateway_stream::problem() {
         Some(problem) => format!("no connection to the gateway at {address}: {problem}"),
         None => format!(
             "no gateway at {address}: start one (`featherwire serve --emulator`), or set its \
@@ -93,6 +113,15 @@ async fn connect_with(gateway: &Gateway, options: &OptionNames) -> Result<(Chann
     ))
 }
 
+/// The endpoint at `url`, whose connector does the TLS. tonic refuses that for a URL with `https`, so
+/// only the requests have it.
+fn endpoint(url: &Uri) -> Result<Endpoint, Failure> {
+    let mut parts = url.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    let endpoint = Endpoint::from(Uri::from_parts(parts)?);
+    Ok(endpoint.origin(url.clone()))
+}
+
 /// The error of the gateway as a sentence, with its code and its help page.
 pub fn failure(status: &Status) -> Failure {
     let details = status.get_error_details();
@@ -106,13 +135,12 @@ pub fn failure(status: &Status) -> Failure {
         Code::Unknown | Code::Unavailable | Code::Cancelled
     );
     if reason.is_none() && is_lost {
-        if let Some(problem) = tls_problem::sentence(status) {
-            return Failure::failed(problem);
+        if let Some(problem) = gateway_stream::problem() {
+            return Failure::failed(format_args!("no answer from the gateway: {problem}"));
         }
         return Failure::failed(
             "the connection to the gateway was lost before the answer was complete: check that the \
-             gateway is running (if it has TLS, that its address begins with https://, and that it \
-             accepts the certificate of --gateway-cert), and try again",
+             gateway is running, and try again",
         );
     }
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));

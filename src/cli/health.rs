@@ -1,21 +1,23 @@
 //! `featherwire health`: the probe of a container, which has no other program to ask with.
 
-use std::{convert::Infallible, future::pending, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, fmt::Display, future::pending, process::ExitCode, sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use http::{Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use tokio::time::timeout;
 
-use super::{client_tls, failure::Failure, output, tls_problem};
+use super::{
+    client_tls,
+    failure::Failure,
+    gateway_stream::{self, GatewayStream},
+    output,
+};
 use crate::config;
 
 /// The longest wait for the answer. Supervisors wait for a probe about as long.
@@ -69,40 +71,36 @@ async fn ask(
     path: &str,
 ) -> Result<(StatusCode, String), Failure> {
     let uri: Uri = gateway.parse()?;
-    let has_tls = uri.scheme() == Some(&Scheme::HTTPS);
-    let (host, default_port) = (
-        uri.host().unwrap_or_default(),
-        if has_tls { 443 } else { 80 },
-    );
-    let port = uri.port_u16().unwrap_or(default_port);
-    let host_without_brackets = host.trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host_without_brackets, port)).await;
-    let stream = stream.map_err(|error| format!("no gateway at {gateway}: {error}"))?;
+    let host = uri.host().unwrap_or_default();
+    let authority = match uri.port_u16() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let tls = match uri.scheme() == Some(&Scheme::HTTPS) {
+        true => Some(Arc::new(client_tls::of_health(place)?)),
+        false => None,
+    };
+    let stream = GatewayStream::connect(&uri, tls).await;
+    let stream =
+        stream.map_err(|error| format!("no gateway at {gateway}: {}", sentence(&error)))?;
     let request = Request::get(path)
-        .header(header::HOST, format!("{host}:{port}"))
+        .header(header::HOST, authority)
         .body(Empty::<Bytes>::new())?;
-    if !has_tls {
-        return exchange(stream, request, gateway).await;
-    }
-    let name = ServerName::try_from(host_without_brackets.to_owned())?;
-    let connector = TlsConnector::from(Arc::new(client_tls::of_health(place)?));
-    let stream = connector.connect(name, stream).await.map_err(|error| {
-        let problem = tls_problem::sentence(&error).unwrap_or_else(|| error.to_string());
-        format!("no gateway at {gateway}: {problem}")
-    })?;
     exchange(stream, request, gateway).await
 }
 
+/// What is wrong: with TLS, or else what the error says.
+fn sentence(error: &dyn Display) -> String {
+    gateway_stream::problem().map_or_else(|| error.to_string(), str::to_owned)
+}
+
 async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    stream: GatewayStream,
     request: Request<Empty<Bytes>>,
     gateway: &str,
 ) -> Result<(StatusCode, String), Failure> {
     let url = format!("{gateway}{}", request.uri());
-    let no_answer = |error: hyper::Error| {
-        let problem = tls_problem::sentence(&error).unwrap_or_else(|| error.to_string());
-        format!("{url} gives no answer: {problem}")
-    };
+    let no_answer = |error: hyper::Error| format!("{url} gives no answer: {}", sentence(&error));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(no_answer)?;

@@ -25,6 +25,7 @@ mod database;
 mod effective;
 mod emulator;
 mod failure;
+mod gateway_stream;
 mod health;
 mod inputs;
 mod keys;

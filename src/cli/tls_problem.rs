@@ -1,82 +1,111 @@
-//! What an error of TLS means for the user of a command.
+//! What an error of TLS means for the user of a command: one sentence that says what to do.
 
 use std::{error::Error, io};
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
-/// A sentence for an error of TLS. `None` for another one.
-pub(super) fn sentence(error: &(dyn Error + 'static)) -> Option<String> {
+use super::gateway_stream::SpeaksTls;
+
+/// The server that a command has called.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Server {
+    /// A gateway.
+    Gateway,
+    /// Featherless, or a proxy before it.
+    Upstream,
+}
+
+/// A sentence for an error of TLS, to be written after a colon. `None` for another error.
+pub(super) fn sentence(error: &(dyn Error + 'static), server: Server) -> Option<String> {
     let mut next = Some(error);
-    let mut chain = String::new();
     while let Some(error) = next {
-        if let Some(error) = of_tls(error) {
-            return Some(sentence_of(error));
+        if let Some(error) = error.downcast_ref::<TlsError>() {
+            return Some(server.sentence(error));
         }
-        chain.push_str(&error.to_string());
-        next = error.source();
-    }
-    // HTTP/2 keeps only the text of an error.
-    for alert in [
-        AlertDescription::CertificateRequired,
-        AlertDescription::UnknownCA,
-        AlertDescription::CertificateExpired,
-        AlertDescription::BadCertificate,
-        AlertDescription::CertificateUnknown,
-        AlertDescription::DecryptError,
-        AlertDescription::AccessDenied,
-    ] {
-        let error = TlsError::AlertReceived(alert);
-        if chain.contains(&error.to_string()) {
-            return Some(sentence_of(&error));
+        if error.is::<SpeaksTls>() {
+            return Some(
+                "its port speaks TLS: use https:// instead of http:// (--gateway, or \
+                 FEATHERWIRE_GATEWAY)"
+                    .to_owned(),
+            );
         }
+        next = cause(error);
     }
     None
 }
 
-fn of_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e TlsError> {
-    let inner = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref)
-        .and_then(|inner| inner.downcast_ref());
-    error.downcast_ref().or(inner)
+fn cause<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().map(io::Error::get_ref) {
+        // Its own source would be the next but one.
+        Some(Some(inner)) => Some(inner),
+        _ => error.source(),
+    }
 }
 
-fn sentence_of(error: &TlsError) -> String {
-    use CertificateError::{
-        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
-        UnknownIssuer,
-    };
-    match error {
-        // Another authority may have the same name.
-        TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => {
-            "its certificate is of an authority that is not trusted: give the authority's \
-             certificate (--gateway-ca FILE, or FEATHERWIRE_GATEWAY_CA)"
-                .to_owned()
+impl Server {
+    fn sentence(self, error: &TlsError) -> String {
+        use CertificateError::{
+            BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+            NotValidYet, NotValidYetContext, UnknownIssuer,
+        };
+        match error {
+            // Another authority may have the same name.
+            TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => {
+                let what_to_do = match self {
+                    Self::Gateway => {
+                        "give the authority's certificate (--gateway-ca FILE, or \
+                         FEATHERWIRE_GATEWAY_CA)"
+                    }
+                    Self::Upstream => {
+                        "if a proxy of your network reads TLS, add its authority to those of this \
+                         machine, or name a file with all authorities (SSL_CERT_FILE)"
+                    }
+                };
+                format!("its certificate is of an authority that is not trusted: {what_to_do}")
+            }
+            TlsError::InvalidCertificate(
+                problem @ (NotValidForName | NotValidForNameContext { .. }),
+            ) => {
+                let what_to_do = match self {
+                    Self::Gateway => "use one of its names",
+                    Self::Upstream => "correct FEATHERLESS_BASE_URL",
+                };
+                format!("its certificate is for another name: {what_to_do} ({problem})")
+            }
+            TlsError::InvalidCertificate(Expired | ExpiredContext { .. }) => {
+                "its certificate has expired: its owner must replace it, if the clock of this \
+                 machine is right"
+                    .to_owned()
+            }
+            TlsError::InvalidCertificate(NotValidYet | NotValidYetContext { .. }) => {
+                "its certificate is not valid yet: is the clock of this machine right?".to_owned()
+            }
+            TlsError::InvalidCertificate(problem) => {
+                format!("its certificate is not accepted: {problem}")
+            }
+            TlsError::InvalidMessage(_) => {
+                "it does not speak TLS: use http:// instead of https://".to_owned()
+            }
+            TlsError::AlertReceived(alert) => self.alert(*alert),
+            error => format!("TLS fails: {error}"),
         }
-        TlsError::InvalidCertificate(
-            problem @ (NotValidForName | NotValidForNameContext { .. }),
-        ) => {
-            format!("its certificate is for another name: use one of its names ({problem})")
+    }
+
+    fn alert(self, alert: AlertDescription) -> String {
+        match (self, alert) {
+            (
+                Self::Gateway,
+                AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure,
+            ) => "it requires a certificate: give one (--gateway-cert FILE and --gateway-cert-key \
+                  FILE, or FEATHERWIRE_GATEWAY_CERT and FEATHERWIRE_GATEWAY_CERT_KEY)"
+                .to_owned(),
+            (Self::Gateway, alert) => format!(
+                "it refuses the connection ({alert:?}): is the certificate (--gateway-cert) of an \
+                 authority that the gateway trusts, and has it not expired?"
+            ),
+            (Self::Upstream, alert) => {
+                format!("it refuses the connection ({alert:?}): check FEATHERLESS_BASE_URL")
+            }
         }
-        TlsError::InvalidCertificate(Expired | ExpiredContext { .. }) => {
-            "its certificate has expired: the gateway's owner must replace it".to_owned()
-        }
-        TlsError::InvalidCertificate(problem) => {
-            format!("its certificate is not accepted: {problem}")
-        }
-        TlsError::InvalidMessage(_) => {
-            "it does not speak TLS: use http:// instead of https://".to_owned()
-        }
-        TlsError::AlertReceived(
-            AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure,
-        ) => "the gateway requires a certificate: give one (--gateway-cert FILE and \
-              --gateway-cert-key FILE, or FEATHERWIRE_GATEWAY_CERT and \
-              FEATHERWIRE_GATEWAY_CERT_KEY)"
-            .to_owned(),
-        TlsError::AlertReceived(alert) => format!(
-            "the gateway refuses the connection ({alert:?}): is the certificate (--gateway-cert) \
-             of an authority that the gateway trusts, and has it not expired?"
-        ),
-        error => format!("TLS fails: {error}"),
     }
 }

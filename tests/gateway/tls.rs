@@ -133,10 +133,12 @@ async fn an_upstream_is_trusted_by_the_machines_certificates_and_by_no_others() 
         "{}",
         strange.out
     );
+    assert!(strange.out.contains("SSL_CERT_FILE"), "{}", strange.out);
     let misnamed = checked(&base_url.replace("127.0.0.1", "localhost"), "authority.pem").await;
     assert_eq!(misnamed.code, Some(1), "{}", misnamed.out);
     assert!(
-        misnamed.out.contains("not valid for name"),
+        misnamed.out.contains("not valid for name")
+            && misnamed.out.contains("correct FEATHERLESS_BASE_URL"),
         "{}",
         misnamed.out
     );

@@ -1,11 +1,16 @@
 //! Commands that call a gateway with TLS.
 
+use tokio::{process::Command, time::timeout};
+
 use super::keys::Program;
 use crate::support::{
-    MODEL,
+    Emulator, MODEL, PATIENCE,
     certificates::Authority,
     program::{featherwire, run},
 };
+
+/// Commands that reach a gateway over HTTP/1.1, as a caller and as an administrator.
+const COMMANDS: [&[&str]; 3] = [&["health"], &["models"], &["keys", "list"]];
 
 #[tokio::test]
 async fn commands_reach_a_gateway_with_tls() {
@@ -55,49 +60,99 @@ async fn an_error_of_tls_is_a_sentence_that_says_what_to_do() {
     let ca = write("ca.crt", &program.authority.pem);
     let strange = Authority::new().caller("app", vec![]);
     let (cert, key) = (write("a.crt", &strange.cert), write("a.key", &strange.key));
+    let other_key = write("b.key", &callers.caller("app", vec![]).key);
     let port = program.address.rsplit(':').next().unwrap();
     let plain = format!("http://127.0.0.1:{port}");
     let named = format!("https://[::ffff:127.0.0.1]:{port}");
+    let without_tls = Emulator::start().await;
+    let without_tls = format!("https://{}", without_tls.address);
     let empty = write("empty.crt", "");
     let address = program.address.as_str();
-    for (gateway, options, problem) in [
-        (address, &["--gateway-ca", &cert][..], "not trusted"),
-        (address, &["--gateway-ca", &ca], "--gateway-cert"),
+    let showing = |key| {
+        let pair = ["--gateway-cert", &cert, "--gateway-cert-key", key];
+        [["--gateway-ca", &ca].as_slice(), &pair].concat()
+    };
+    let cases = [
+        (address, vec!["--gateway-ca", &cert], "that is not trusted"),
         (
             address,
-            &["--gateway-ca", "/nowhere"],
+            vec!["--gateway-ca", &ca],
+            "requires a certificate: give one (--gateway-cert FILE",
+        ),
+        (
+            address,
+            vec!["--gateway-ca", "/nowhere"],
             "/nowhere (FEATHERWIRE_GATEWAY_CA, --gateway-ca) does not exist",
         ),
         (
             address,
-            &["--gateway-ca", &empty],
+            vec!["--gateway-ca", &empty],
             "there is no certificate in",
         ),
         (
             address,
-            &["--gateway-ca", &ca, "--gateway-cert", &cert],
+            vec!["--gateway-ca", &ca, "--gateway-cert", &cert],
             "together with",
         ),
-        (
-            address,
-            &[
-                "--gateway-ca",
-                &ca,
-                "--gateway-cert",
-                &cert,
-                "--gateway-cert-key",
-                &key,
-            ],
-            "--gateway-cert",
-        ),
-        (&named, &["--gateway-ca", &ca], "for another name"),
-        (&plain, &[], "https://"),
-    ] {
-        let mut command = featherwire(&["models", "--gateway", gateway]);
-        command.args(options).env("SSL_CERT_FILE", &cert);
-        let ended = run(&mut command).await;
-        assert_eq!(ended.code, Some(1), "{options:?}: {}", ended.out);
-        assert!(ended.err.contains(problem), "{options:?}: {}", ended.err);
-        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+        (address, showing(&key), "refuses the connection"),
+        (address, showing(&other_key), "does not belong to"),
+        (address, showing(&cert), "are two options exchanged?"),
+        (&named, vec!["--gateway-ca", &ca], "for another name"),
+        (&plain, vec![], "its port speaks TLS: use https://"),
+        (&without_tls, vec!["--gateway-ca", &ca], "use http://"),
+    ];
+    for (gateway, options, problem) in &cases {
+        for command in COMMANDS {
+            let mut featherwire = featherwire(command);
+            featherwire
+                .args(["--gateway", gateway])
+                .args(options)
+                .env_remove("FEATHERWIRE_DATABASE_URL");
+            let ended = run(&mut featherwire).await;
+            assert_eq!(
+                ended.code,
+                Some(1),
+                "{command:?} {options:?}: {}",
+                ended.out
+            );
+            assert!(
+                ended.err.contains(problem),
+                "{command:?} {options:?}: {}",
+                ended.err
+            );
+            assert_eq!(ended.err.lines().count(), 1, "{command:?}: {}", ended.err);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_command_follows_a_symbolic_link_and_does_not_wait_for_a_pipe() {
+    let callers = Authority::new();
+    let optional = [("FEATHERWIRE_TLS_CLIENT_CERT_OPTIONAL", "true")];
+    let program = Program::with(&[&["--name", "app"]], &callers, &optional).await;
+    let files = &program.files;
+    let ca = files.write("ca.crt", &program.authority.pem);
+    let (link, pipe) = (files.path("link.crt"), files.path("pipe.crt"));
+    std::os::unix::fs::symlink(&ca, &link).unwrap();
+    let made = Command::new("mkfifo").arg(&pipe).status().await;
+    assert!(made.unwrap().success());
+    for command in COMMANDS {
+        let with = |ca| {
+            let mut featherwire = featherwire(command);
+            featherwire
+                .args(["--gateway", &program.address, "--gateway-ca"])
+                .arg(ca)
+                .env_remove("FEATHERWIRE_DATABASE_URL");
+            featherwire
+        };
+        let ended = timeout(PATIENCE, run(&mut with(&pipe))).await;
+        let ended = ended.expect("it does not wait for the pipe");
+        assert_eq!(ended.code, Some(1), "{command:?}");
+        assert!(ended.err.contains("is not a regular file"), "{}", ended.err);
+        let ended = run(&mut with(&link)).await;
+        // Without a key, the gateway answers only the probe.
+        let is_answered = ended.code == Some(0) || ended.err.contains("key");
+        assert!(is_answered, "{command:?}: {}", ended.err);
     }
 }
