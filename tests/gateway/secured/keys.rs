@@ -1,7 +1,9 @@
 //! Keys of the database that certificates stand for: limits, ends and roles.
 
+use featherwire::proto::admin::v1::{ListKeysRequest, key_service_client::KeyServiceClient};
 use serde_json::{Value, json};
 use tokio::process::Child;
+use tonic::{Code, transport::Endpoint};
 
 use crate::support::{
     Database, MODEL,
@@ -175,8 +177,21 @@ async fn a_certificate_manages_keys_only_where_the_option_for_administrators_say
     assert_eq!(answer(create(&ops)).await.0, 200);
     let auditor = caller(&administrators, "audit");
     assert_eq!(answer(list(&auditor)).await.0, 200);
+    let list_by_grpc = async |caller: &Credentials| {
+        let endpoint = Endpoint::from_shared(administration.clone()).unwrap();
+        let endpoint = endpoint.tls_config(caller.tonic()).unwrap();
+        let mut client = KeyServiceClient::new(endpoint.connect().await.unwrap());
+        client.list_keys(ListKeysRequest::default()).await
+    };
+    for caller in [&ops, &auditor] {
+        let listed = list_by_grpc(caller).await.unwrap().into_inner().keys;
+        assert_eq!(listed.len(), keys.len() + 1, "with the one that was made");
+    }
     let (status, message) = answer(create(&auditor)).await;
     assert!(status == 403 && message.contains("viewer"), "{message}");
+    let sly = caller(&administrators, "sly");
+    let refused = list_by_grpc(&sly).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
     // A key for models does not become one for administrators, nor the other way round.
     for (authority, name) in [(&administrators, "odd"), (&administrators, "sly")] {
         let (status, message) = answer(list(&caller(authority, name))).await;
