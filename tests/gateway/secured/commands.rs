@@ -6,6 +6,7 @@ use super::keys::Program;
 use crate::support::{
     Emulator, MODEL, PATIENCE,
     certificates::Authority,
+    poll,
     program::{featherwire, run},
 };
 
@@ -45,9 +46,13 @@ async fn commands_reach_a_gateway_with_tls() {
             .env("FEATHERWIRE_GATEWAY_CERT", &pair.0)
             .env("FEATHERWIRE_GATEWAY_CERT_KEY", &pair.1)
             .env_remove("FEATHERWIRE_DATABASE_URL");
-        let ended = run(&mut command).await;
-        assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.err);
-        assert!(ended.out.contains(expected), "{arguments:?}: {}", ended.out);
+        // The records of calls are written a moment later.
+        poll::until(&format!("{arguments:?} prints {expected:?}"), async || {
+            let ended = run(&mut command).await;
+            assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.err);
+            ended.out.contains(expected)
+        })
+        .await;
     }
 }
 
