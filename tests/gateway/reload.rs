@@ -297,6 +297,58 @@ async fn options_of_calls_change_and_an_option_that_needs_a_restart_is_named_and
 }
 
 #[tokio::test]
+async fn the_waits_between_words_the_way_of_unary_calls_and_the_form_of_the_log_change() {
+    let mut gateway = Gateway::start("", &[]).await;
+    assert_eq!(gateway.status("gw_s3cr3t_old").await, 200);
+    gateway.write(
+        "idle_timeout = '200ms'\nunary_via_stream = true\nlog_format = 'json'\n\
+         expose_models = ['org/*']\nfallback_first_token_timeout = '7s'\nkey_weights = [3]\n",
+    );
+    let told = gateway.reload("read again").await;
+    let changed = "changed=\"expose_models, fallback_first_token_timeout, idle_timeout, \
+                   key_weights, log_format, unary_via_stream\"";
+    assert!(
+        told.contains(changed) && !told.contains("restart"),
+        "{told}"
+    );
+
+    let stalled = Reply::EventsThenSilence(vec![chunk("b")]);
+    gateway.upstream.set_reply(stalled);
+    let asking = gateway.ask("gw_s3cr3t_old", MODEL, false).send();
+    let answer = tokio::time::timeout(PATIENCE, asking).await;
+    let (status, error) = status_and_json(answer.expect("not after a minute").unwrap()).await;
+    let code = &error["error"]["code"];
+    assert_eq!((status, code), (504, &json!("stream_stalled")));
+    let requests = gateway.upstream.requests();
+    assert_eq!(requests.last().unwrap().json()["stream"], true);
+    let line = loop {
+        let line = gateway.log.recv().await.unwrap();
+        if line.contains("stream_stalled") && line.contains("\"message\":\"call\"") {
+            break line;
+        }
+    };
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["code"], "stream_stalled");
+    gateway.end().await;
+}
+
+#[test]
+fn the_manual_names_the_options_that_change_at_once_and_no_others() {
+    let manual = include_str!("../../docs/configuration.md");
+    let (_, table) = manual.split_once("| changes at once | for |\n").unwrap();
+    let rows = table
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    let first_cells = rows.map(|row| row.split('|').nth(1).unwrap());
+    let mut named: Vec<_> = first_cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    named.sort_unstable();
+    assert_eq!(named, featherwire::config::LIVE);
+}
+
+#[tokio::test]
 async fn a_signal_during_the_start_does_not_end_the_gateway() {
     let database = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://u:p@{}/d", database.local_addr().unwrap());
