@@ -27,9 +27,12 @@ use crate::{
 /// The largest number of models with labels of their own. Calls of others count for [`OTHER`].
 const MODELS_MAX: usize = 200;
 
-/// The largest number of combinations of labels with a model, in each shard. A caller can choose the door, the
+/// The largest number of combinations of labels with a model. A caller can choose the door, the
 /// model, its fallback, and how the call fails. Beyond it, calls count for the model [`OTHER`].
 const SERIES_MAX: usize = 2000;
+
+/// The doors, as labels.
+const DOORS: [&str; 3] = ["grpc", "grpc-web", "rest"];
 
 /// The largest number of keys with counters of their own. Calls of others count for [`OTHER`].
 const KEYS_MAX: usize = 1000;
@@ -41,8 +44,7 @@ pub struct CallMetrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shards: PerShard<Shard>,
-    /// The models in the labels.
-    models: Growing<HashSet<Arc<str>>>,
+    labels: Growing<Labels>,
     /// `None` if no key is a label.
     keys: Option<Growing<HashMap<Arc<str>, Arc<KeySeries>>>>,
     streams: AtomicI64,
@@ -52,18 +54,18 @@ struct Inner {
 #[derive(Debug)]
 struct Shard {
     series: Growing<HashMap<Key, Arc<Series>>>,
-    request_bytes: [(&'static str, Histogram); 3],
+    /// By door, in the order of [`DOORS`].
+    request_bytes: [Histogram; DOORS.len()],
     /// The failures by code, in the order of [`ErrorCode::ALL`], and those with other codes.
     failures: Vec<AtomicU64>,
 }
 
 impl Default for Shard {
     fn default() -> Self {
-        let bytes_of = |door| (door, Histogram::new(&histogram::BYTES));
         let codes = 0..=ErrorCode::ALL.len();
         Self {
             series: Growing::default(),
-            request_bytes: ["grpc", "grpc-web", "rest"].map(bytes_of),
+            request_bytes: DOORS.map(|_| Histogram::new(&histogram::BYTES)),
             failures: codes.map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -105,7 +107,7 @@ impl CallMetrics {
     pub fn new(has_keys: bool) -> Self {
         Self(Arc::new(Inner {
             shards: PerShard::default(),
-            models: Growing::default(),
+            labels: Growing::default(),
             keys: has_keys.then(Growing::default),
             streams: AtomicI64::new(0),
         }))
@@ -125,8 +127,8 @@ impl CallMetrics {
     pub(in crate::telemetry) fn record(&self, call: &FinishedCall<'_>) {
         let shard = self.0.shards.own();
         if let Some(bytes) = call.model.and_then(|model| model.request_bytes) {
-            let mut doors = shard.request_bytes.iter();
-            if let Some((_, histogram)) = doors.find(|(door, _)| *door == call.door) {
+            let mut doors = DOORS.iter().zip(&shard.request_bytes);
+            if let Some((_, histogram)) = doors.find(|(door, _)| **door == call.door) {
                 histogram.record(bytes);
             }
         }
@@ -145,30 +147,33 @@ impl CallMetrics {
         if let Some(series) = all.get(&key) {
             return series.record(call);
         }
-        let key = with_room(key, &self.0.models.value.load());
+        let key = self.admitted(key);
         match all.get(&key) {
             Some(series) => series.record(call),
-            None => self.add(shard, key).record(call),
+            None => Self::add(shard, &key).record(call),
         }
     }
 
-    fn add(&self, shard: &Shard, key: KeyRef<'_>) -> Arc<Series> {
-        let mut key = key;
-        if key.has_model() {
-            key = self.0.models.grow(|models| {
-                let key = with_room(key, models);
-                models.extend([key.asked.into(), key.model.into()]);
-                key
-            });
+    /// The labels that a call counts under, if its own are beyond a bound.
+    fn admitted<'a>(&self, key: KeyRef<'a>) -> KeyRef<'a> {
+        // Without a model, all labels come from closed lists.
+        if !key.has_model() {
+            return key;
         }
-        shard.series.grow(|all| {
-            // Without a model, all labels come from closed lists.
-            let key = match all.len() < SERIES_MAX {
-                true => key,
-                false => key.of_other_model(),
-            };
-            Arc::clone(all.entry(Key::from(&key)).or_insert_with(Series::new))
-        })
+        let labels = self.0.labels.value.load();
+        match labels.find(&key) {
+            Found::Known => key,
+            Found::NoRoom => key.of_other_model(),
+            Found::Room => self.0.labels.grow(|labels| labels.admit(key)),
+        }
+    }
+
+    fn add(shard: &Shard, key: &KeyRef<'_>) -> Arc<Series> {
+        let add = |all: &mut HashMap<Key, Arc<Series>>| {
+            let series = all.entry(Key::from(key)).or_insert_with(Series::new);
+            Arc::clone(series)
+        };
+        shard.series.grow(add)
     }
 
     /// Adds the values of the metrics of calls.
@@ -188,12 +193,12 @@ impl CallMetrics {
             let number: u64 = failures.map(|number| number.load(Ordering::Relaxed)).sum();
             samples.add(table::FAILED_CALLS, &[code], number as f64);
         }
-        for (place, door) in ["grpc", "grpc-web", "rest"].into_iter().enumerate() {
+        for (place, door) in DOORS.into_iter().enumerate() {
             let mut counts = Counts::new(&histogram::BYTES);
             let doors = shards
                 .iter()
                 .filter_map(|shard| shard.request_bytes.get(place));
-            doors.for_each(|(_, histogram)| counts.add(histogram));
+            doors.for_each(|histogram| counts.add(histogram));
             samples.add_counts(table::REQUEST_BYTES, &[door], counts);
         }
         let streams = self.0.streams.load(Ordering::Relaxed).max(0);
@@ -211,15 +216,50 @@ impl CallMetrics {
     }
 }
 
-/// The labels, if there is room for their model among `models`. A model that has no label is another
-/// one.
-fn with_room<'a>(key: KeyRef<'a>, models: &HashSet<Arc<str>>) -> KeyRef<'a> {
-    let has_room = models.len() < MODELS_MAX;
-    let has_label = |model: &str| models.contains(model);
-    if has_room || !key.has_model() || (has_label(key.model) && has_label(key.asked)) {
-        return key;
+/// The labels with a model that all shards together have.
+#[derive(Clone, Debug, Default)]
+struct Labels {
+    models: HashSet<Arc<str>>,
+    combinations: HashSet<Key>,
+}
+
+/// What [`Labels`] say of a combination.
+enum Found {
+    /// It is one of them.
+    Known,
+    /// It can become one.
+    Room,
+    /// It cannot.
+    NoRoom,
+}
+
+impl Labels {
+    fn find(&self, key: &KeyRef<'_>) -> Found {
+        let has_label = |model: &str| self.models.contains(model);
+        let has_models = has_label(key.model) && has_label(key.asked);
+        if self.combinations.contains(key) {
+            Found::Known
+        } else if self.combinations.len() < SERIES_MAX
+            && (has_models || self.models.len() < MODELS_MAX)
+        {
+            Found::Room
+        } else {
+            Found::NoRoom
+        }
     }
-    key.of_other_model()
+
+    /// The labels that a call with `key` counts under. Another thread may have taken the room.
+    fn admit<'a>(&mut self, key: KeyRef<'a>) -> KeyRef<'a> {
+        match self.find(&key) {
+            Found::Known => key,
+            Found::NoRoom => key.of_other_model(),
+            Found::Room => {
+                self.models.extend([key.asked.into(), key.model.into()]);
+                self.combinations.insert(Key::from(&key));
+                key
+            }
+        }
+    }
 }
 
 fn record_key(keys: &Growing<HashMap<Arc<str>, Arc<KeySeries>>>, call: &FinishedCall<'_>) {
@@ -242,4 +282,77 @@ fn record_key(keys: &Growing<HashMap<Arc<str>, Arc<KeySeries>>>, call: &Finished
         Arc::clone(keys.entry(name.into()).or_default())
     });
     record(&key);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use super::*;
+    use crate::telemetry::finished::{ModelEnd, TokenCounts};
+
+    fn record(metrics: &CallMetrics, asked: &str, model: &str) {
+        let model = ModelEnd {
+            asked: asked.into(),
+            model: model.into(),
+            tokens: TokenCounts::default(),
+            has_answer: true,
+            units: 1,
+            unit_ms: 0,
+            waited_ms: 0,
+            first_token_ms: None,
+            attempts: 1,
+            retries: 0,
+            fallbacks: 1,
+            refusals: 0,
+            request_bytes: None,
+            upstream_request_id: None,
+        };
+        metrics.record(&FinishedCall {
+            door: "rest",
+            rpc: Some("CreateChatCompletion"),
+            key: None,
+            end: End::Finished,
+            error: None,
+            duration: Duration::ZERO,
+            model: Some(&model),
+        });
+    }
+
+    #[test]
+    fn the_bounds_hold_for_all_threads_together_and_each_has_the_same_labels() {
+        const THREADS: usize = 4;
+        const MODELS: usize = 60;
+        let metrics = CallMetrics::default();
+        thread::scope(|scope| {
+            for first in 0..THREADS {
+                let metrics = &metrics;
+                scope.spawn(move || {
+                    for number in 0..MODELS * MODELS {
+                        // Each thread begins with other combinations.
+                        let number =
+                            (number + first * MODELS * MODELS / THREADS) % (MODELS * MODELS);
+                        let [asked, model] =
+                            [number / MODELS, number % MODELS].map(|m| format!("m{m}"));
+                        record(metrics, &asked, &model);
+                    }
+                });
+            }
+        });
+        let labels = metrics.0.labels.value.load_full();
+        assert_eq!(labels.combinations.len(), SERIES_MAX);
+        let mut all = HashSet::new();
+        let mut calls = 0;
+        for shard in metrics.0.shards.all() {
+            for (key, series) in &*shard.series.value.load_full() {
+                all.insert(key.clone());
+                let mut counts = Counts::new(&histogram::DURATION);
+                counts.add(&series.duration);
+                calls += counts.count();
+            }
+        }
+        // One more for the others.
+        assert_eq!(all.len(), SERIES_MAX + 1);
+        assert_eq!(calls as usize, THREADS * MODELS * MODELS);
+    }
 }
