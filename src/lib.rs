@@ -33,7 +33,8 @@
 //!   API.
 //! - [`coding`]: gzip, deflate and zstd, for the doors.
 //! - `throttle`: at most one line of the log a minute about what happens often.
-//! - `tls_client`: the client's side of TLS, to all servers.
+//! - `tls_client`: the client's side of TLS, except to PostgreSQL (sqlx's) and to collectors of
+//!   traces by gRPC (tonic's).
 //! - [`offload`]: decoding and encoding of large bodies, off the runtime's workers.
 //! - [`workers`]: the threads that serve connections, and what each of them has for itself.
 //! - [`upstream`]: Featherless over HTTP: the client, and a streamed answer with exactly one end.
@@ -58,9 +59,9 @@
 //! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission, upstream,
 //!   ledger}` and `{keys, ledger} → store`, and everyone may import `error`, `proto`, `json`,
 //!   `config`, `clock`, `coding`, `offload`, `workers`, `descriptors`, `throttle`,
-//!   `tls_client` and `telemetry`. No import runs in a circle. The doors know neither each other, nor `keys`, nor `admission`, nor
-//!   `upstream`, nor `ledger`. Only `keys`, `ledger` and the commands know `store`. `service` names
-//!   neither tonic nor axum, and `upstream` no server.
+//!   `tls_client` and `telemetry`. No import runs in a circle. The doors know neither each other,
+//!   nor `keys`, nor `admission`, nor `upstream`, nor `ledger`. Only `keys`, `ledger` and the
+//!   commands know `store`. `service` names neither tonic nor axum, and `upstream` no server.
 //! - Only `error` decides with which status an error is answered, only `config` reads the
 //!   environment, only `server` orders layers.
 //! - All that a call does happens on the worker of its connection ([`workers`]).

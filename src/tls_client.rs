@@ -1,5 +1,5 @@
-//! The client's side of TLS: to upstream, to a proxy, to the collector of traces, and from the
-//! commands to a gateway.
+//! The client's side of TLS: to upstream, to a proxy, to a collector of traces by HTTP, and from the
+//! commands to a gateway. tonic does that to a collector by gRPC, and sqlx that to PostgreSQL.
 
 use std::sync::Arc;
 

@@ -3,22 +3,26 @@
 //! without it is only no HTTP.
 
 use std::{
-    fmt, io,
+    error::Error as _,
+    io,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
 use memchr::memmem;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
+use tower::ServiceExt;
 
-use super::tls_problem::{self, Server};
+use super::tls_problem::{self, Server, SpeaksTls};
 
 /// The first bytes of a TLS record with an alert, or with a handshake message.
 const TLS_RECORDS: [&[u8]; 2] = [&[21, 3], &[22, 3]];
@@ -27,25 +31,19 @@ const TLS_RECORDS: [&[u8]; 2] = [&[21, 3], &[22, 3]];
 const REFUSALS: [&[u8]; 2] = [b"HTTP/1.1 400 ", b"HTTP/1.0 400 "];
 const NAMES: [&[u8]; 2] = [b"TLS", b"HTTPS"];
 
+/// The longest time until there is a connection, with its handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What is wrong with TLS. The process runs one command, which has one gateway.
-static PROBLEM: OnceLock<String> = OnceLock::new();
+static PROBLEM: Mutex<Option<String>> = Mutex::new(None);
 
 /// A sentence about what is wrong with TLS, to be written after a colon.
-pub(super) fn problem() -> Option<&'static str> {
-    PROBLEM.get().map(String::as_str)
+pub(super) fn problem() -> Option<String> {
+    PROBLEM
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
 }
-
-/// The port was asked without TLS, and speaks it.
-#[derive(Debug)]
-pub(super) struct SpeaksTls;
-
-impl fmt::Display for SpeaksTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the port speaks TLS")
-    }
-}
-
-impl std::error::Error for SpeaksTls {}
 
 /// The connection.
 pub(super) struct GatewayStream {
@@ -60,13 +58,30 @@ trait ReadWrite: AsyncRead + AsyncWrite {}
 impl<T: AsyncRead + AsyncWrite> ReadWrite for T {}
 
 impl GatewayStream {
-    /// Connects to the host and the port of `url`, with TLS if `tls` is set.
+    /// Connects to the host and the port of `url`, with TLS if `tls` is set, in ten seconds at most.
     pub(super) async fn connect(url: &Uri, tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
-        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-        let default_port = if tls.is_some() { 443 } else { 80 };
-        let port = url.port_u16().unwrap_or(default_port);
-        let stream = TcpStream::connect((host, port)).await?;
-        stream.set_nodelay(true)?;
+        let connecting = timeout(CONNECT_TIMEOUT, Self::connected(url, tls));
+        let too_long =
+            |_| io::Error::new(io::ErrorKind::TimedOut, "no connection within 10 seconds");
+        let stream = connecting.await.map_err(too_long)??;
+        // What an earlier connection has met is no reason for the end of this one.
+        *PROBLEM.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(stream)
+    }
+
+    async fn connected(url: &Uri, tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        // It tries the addresses of both families at nearly the same time.
+        let stream = tcp.oneshot(url.clone()).await.map_err(|error| {
+            // Its own text does not say why.
+            let why = error
+                .source()
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            io::Error::other(why)
+        })?;
+        let stream = stream.into_inner();
         let Some(tls) = tls else {
             return Ok(Self {
                 io: Box::pin(stream),
@@ -75,6 +90,7 @@ impl GatewayStream {
                 has_read: false,
             });
         };
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let stream = TlsConnector::from(tls).connect(name, stream).await;
         let stream = stream.map_err(noted)?;
@@ -97,7 +113,8 @@ impl GatewayStream {
 fn noted(error: io::Error) -> io::Error {
     if let Some(problem) = tls_problem::sentence(&error, Server::Gateway) {
         // The first one is the cause of the others.
-        let _ = PROBLEM.set(problem);
+        let mut first = PROBLEM.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(problem);
     }
     error
 }

@@ -91,7 +91,7 @@ async fn ask(
 
 /// What is wrong: with TLS, or else what the error says.
 fn sentence(error: &dyn Display) -> String {
-    gateway_stream::problem().map_or_else(|| error.to_string(), str::to_owned)
+    gateway_stream::problem().unwrap_or_else(|| error.to_string())
 }
 
 async fn exchange(

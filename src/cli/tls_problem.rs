@@ -1,10 +1,8 @@
 //! What an error of TLS means for the user of a command: one sentence that says what to do.
 
-use std::{error::Error, io};
+use std::{error::Error, fmt, io};
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
-
-use super::gateway_stream::SpeaksTls;
 
 /// The server that a command has called.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +12,18 @@ pub(super) enum Server {
     /// Featherless, or a proxy before it.
     Upstream,
 }
+
+/// The port was asked without TLS, and speaks it.
+#[derive(Debug)]
+pub(super) struct SpeaksTls;
+
+impl fmt::Display for SpeaksTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the port speaks TLS")
+    }
+}
+
+impl Error for SpeaksTls {}
 
 /// A sentence for an error of TLS, to be written after a colon. `None` for another error.
 pub(super) fn sentence(error: &(dyn Error + 'static), server: Server) -> Option<String> {
@@ -68,7 +78,9 @@ impl Server {
             ) => {
                 let what_to_do = match self {
                     Self::Gateway => "use one of its names",
-                    Self::Upstream => "correct FEATHERLESS_BASE_URL",
+                    Self::Upstream => {
+                        "correct FEATHERLESS_BASE_URL, or the address of the proxy before it"
+                    }
                 };
                 format!("its certificate is for another name: {what_to_do} ({problem})")
             }
@@ -83,9 +95,15 @@ impl Server {
             TlsError::InvalidCertificate(problem) => {
                 format!("its certificate is not accepted: {problem}")
             }
-            TlsError::InvalidMessage(_) => {
-                "it does not speak TLS: use http:// instead of https://".to_owned()
+            TlsError::InvalidMessage(_) => match self {
+                Self::Gateway => "it does not speak TLS: use http:// instead of https://",
+                // The key must not go to it in clear.
+                Self::Upstream => {
+                    "what answers does not speak TLS: check FEATHERLESS_BASE_URL, and the proxies \
+                     of your network"
+                }
             }
+            .to_owned(),
             TlsError::AlertReceived(alert) => self.alert(*alert),
             error => format!("TLS fails: {error}"),
         }
@@ -104,7 +122,10 @@ impl Server {
                  authority that the gateway trusts, and has it not expired?"
             ),
             (Self::Upstream, alert) => {
-                format!("it refuses the connection ({alert:?}): check FEATHERLESS_BASE_URL")
+                format!(
+                    "it refuses the connection ({alert:?}): check FEATHERLESS_BASE_URL, and the \
+                     proxies of your network"
+                )
             }
         }
     }

@@ -166,8 +166,8 @@ fn check_authorities(file: &TlsFile, authorities: &[CertificateDer<'_>]) -> Resu
     match parsed.find(|parsed| !parsed.is_authority()) {
         None => Ok(()),
         Some(other) => Err(format!(
-            "the certificate {} in {file} is not one of an authority (it has no basic constraints with \
-             CA:TRUE, or no key usage keyCertSign): remove it, because callers' certificates are \
+            "the certificate {} in {file} is not one of an authority (it has no basic constraints \
+             with CA:TRUE, or no key usage keyCertSign): remove it, because callers' certificates are \
              not listed here",
             other.subject()
         )),

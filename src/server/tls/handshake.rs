@@ -1,6 +1,11 @@
 //! The handshake of a connection. It runs in the connection's task, so a slow one delays no other.
 
-use std::{io, net::Shutdown, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Shutdown, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::TcpStream,
@@ -40,7 +45,8 @@ pub(in crate::server) struct Secured {
     pub(in crate::server) certificate: Option<ClientCertificate>,
 }
 
-/// Completes the handshake. `None` if it fails, or takes too long: that is counted in `failures`.
+/// Completes the handshake. `None` if it fails, or takes too long: that is counted in `failures`. A
+/// client that closes before its first byte is not counted.
 pub(in crate::server) async fn accept(
     stream: TcpStream,
     endpoint: &Arc<Endpoint>,
@@ -53,39 +59,62 @@ pub(in crate::server) async fn accept(
     let handshake = async {
         let mut first = [0];
         // Load balancers look in this way whether the port is open. It is no failure.
-        if stream.peek(&mut first).await.ok()? == 0 {
+        if !stream.peek(&mut first).await.is_ok_and(|bytes| bytes > 0) {
             tracing::debug!("connection closed before its TLS handshake");
-            return None;
+            return Err(None);
         }
         if first != [HANDSHAKE_RECORD] {
-            failures.add(Reason::PlainText, peer, &"the client does not speak TLS");
-            refuse(&stream, first).await;
-            return None;
+            return Err(Some(Failed::PlainText(stream, first)));
         }
         let tls = in_use.insert(endpoint.in_use());
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-        match acceptor.accept(Wire::new(stream)).into_fallible().await {
-            Ok(stream) => Some(stream),
-            Err((error, wire)) => {
-                tracing::debug!(%error, "connection closed: the TLS handshake has failed");
-                failures.add(Reason::of(&error), peer, &error);
-                // The client has been sent an alert that says why.
-                end(&wire.stream).await;
-                None
+        let accepted = acceptor.accept(Wire::new(stream)).into_fallible().await;
+        accepted.map_err(|(error, wire)| Some(Failed::Handshake(error, wire)))
+    };
+    let stream = match timeout_at(until, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(failed)) => {
+            if let Some(failed) = failed {
+                failed.end(failures, peer).await;
             }
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!("connection closed: the TLS handshake takes too long");
+            failures.add(Reason::Timeout, peer, &"the handshake takes too long");
+            return None;
         }
     };
-    let Ok(stream) = timeout_at(until, handshake).await else {
-        tracing::debug!("connection closed: the TLS handshake takes too long");
-        failures.add(Reason::Timeout, peer, &"the handshake takes too long");
-        return None;
-    };
-    let stream = stream?;
     let shown = stream.get_ref().1.peer_certificates().zip(in_use);
     Some(Secured {
         certificate: shown.and_then(|(chain, by)| ClientCertificate::new(endpoint, by, chain)),
         transport: Transport::Tls(Box::new(stream)),
     })
+}
+
+/// A handshake that has failed, with its connection.
+enum Failed {
+    /// The client does not speak TLS. The first byte tells what it speaks.
+    PlainText(TcpStream, [u8; 1]),
+    Handshake(io::Error, Wire),
+}
+
+impl Failed {
+    /// Counts it, and disconnects the client in a way that it can read why.
+    async fn end(self, failures: &HandshakeFailures, peer: Option<SocketAddr>) {
+        match self {
+            Self::PlainText(stream, first) => {
+                failures.add(Reason::PlainText, peer, &"the client does not speak TLS");
+                refuse(&stream, first).await;
+            }
+            Self::Handshake(error, wire) => {
+                tracing::debug!(%error, "connection closed: the TLS handshake has failed");
+                failures.add(Reason::of(&error), peer, &error);
+                // The client has been sent an alert that says why.
+                end(&wire.stream).await;
+            }
+        }
+    }
 }
 
 /// Tells a client that sends HTTP without TLS what is wrong. Other clients are only disconnected.
