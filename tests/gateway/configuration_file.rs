@@ -223,6 +223,8 @@ async fn models_and_aliases_with_names_like_options_are_no_misplaced_options() {
         "[aliases]\nretrys = 'org/a'\n[fallbacks]\nlisten1 = 'retrys'",
         "aliases = ['retrys=org/a']\nfallbacks = {listen1 = 'retrys'}",
         "fallbacks = ['idle_timeot=x']",
+        // The option `retries` takes no list, so these are aliases that a variable has.
+        "[fallbacks]\nretriever = ['small']",
         "[emulator_switches]\nmodels = 'null-entry'",
     ] {
         let checked = with_file(&folder(toml), &["config", "check"], &[]).await;

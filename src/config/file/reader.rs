@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
         }
         let sentence = match self.settings.nearest(name) {
             Some(nearest) => {
-                let name: String = name.chars().filter(|c| !c.is_control()).collect();
+                let name = visible(name);
                 format!("{name} is not an option: did you mean {nearest}?")
             }
             None => format!(
@@ -206,6 +206,7 @@ impl<'a> Reader<'a> {
         if MODEL_TABLES.contains(&table.as_str())
             && let Some(option) = self.misplaced(name, value)
         {
+            let name = visible(name);
             return Err(Problem::new(format!(
                 "is a table, and {name} in it is probably the option {option}: write options above \
                  all tables. If it belongs to the table, write a list: {table} = \
@@ -257,7 +258,16 @@ impl<'a> Reader<'a> {
         if is_model(name) || has_known {
             return None;
         }
-        self.settings.nearest(name)
+        // The file does not have the aliases of flags and variables. A list or a string that the
+        // option does not take is one of these, or a mistake that is found later.
+        let fits = |option: &Setting| match value {
+            DeValue::Array(_) => option.is_list,
+            DeValue::String(_) => option.is_list || matches!(option.kind, Kind::Text | Kind::Size),
+            _ => true,
+        };
+        let option = self.settings.nearest(name)?;
+        let fits = self.settings.member(&option).is_none_or(fits);
+        fits.then_some(option)
     }
 
     fn error(&mut self, line: usize, sentence: &str) {
@@ -279,6 +289,11 @@ impl Problem {
     fn new(text: String) -> Self {
         Self { text, at: None }
     }
+}
+
+/// A name of the file, without the characters that control a terminal.
+fn visible(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).collect()
 }
 
 fn without_separator(setting: &Setting, value: &str) -> Result<(), Problem> {
