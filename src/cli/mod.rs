@@ -115,15 +115,20 @@ enum Command {
 /// Parses the command line, runs the command, and returns its exit code: 0 for success, 1 for a
 /// failure, 2 for wrong arguments.
 pub fn main() -> ExitCode {
-    let result = run();
-    telemetry::flush();
-    let (sentence, code) = match result {
-        Ok(code) => return code,
-        Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
-        Err(Failure::Failed(sentence)) => (sentence, ExitCode::FAILURE),
-        Err(Failure::Usage(sentence)) => (sentence, ExitCode::from(Failure::USAGE)),
+    let code = match run() {
+        Ok(code) => code,
+        Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(Failure::Failed(sentence)) => {
+            output::fail(sentence);
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(sentence)) => {
+            output::fail(sentence);
+            ExitCode::from(Failure::USAGE)
+        }
     };
-    output::tell(format_args!("featherwire: {sentence}\n"));
+    // If the log is JSON, the sentence is a line of it.
+    telemetry::flush();
     code
 }
 
@@ -133,7 +138,7 @@ fn run() -> Result<ExitCode, Failure> {
     // No other thread runs yet, which `setenv` requires.
     sources.dotenv.export()?;
     for warning in sources.warnings(&inputs.names) {
-        output::tell(format_args!("featherwire: warning: {warning}\n"));
+        output::warn(format_args!("featherwire: warning: {warning}"));
     }
     inputs.names.check_values().map_err(Failure::Usage)?;
     let matches = inputs.parse(&sources)?;

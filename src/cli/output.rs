@@ -5,6 +5,8 @@ use std::{
     io::{self, ErrorKind, Write},
 };
 
+use tracing::Level;
+
 use super::failure::Failure;
 use crate::telemetry;
 
@@ -28,8 +30,21 @@ pub(super) fn print(text: impl Display) -> Result<(), Failure> {
 
 /// Writes to standard error. A failure is ignored: there is no other place to report it.
 pub(super) fn tell(text: impl Display) {
-    let text = text.to_string();
-    if !telemetry::write_sentences(&text) {
+    write(Level::INFO, &text.to_string());
+}
+
+/// Writes a warning, a line, to standard error.
+pub(super) fn warn(text: impl Display) {
+    write(Level::WARN, &format!("{text}\n"));
+}
+
+/// Writes why the command fails to standard error.
+pub(super) fn fail(sentence: impl Display) {
+    write(Level::ERROR, &format!("featherwire: {sentence}\n"));
+}
+
+fn write(level: Level, text: &str) {
+    if !telemetry::write_sentences(level, text) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }

@@ -120,10 +120,9 @@ impl Reloader {
         }
         self.live.status().record_success();
         if live.is_empty() {
-            if at_restart.is_empty() {
-                tracing::info!("SIGHUP: the configuration was read again, and no option changes");
-            }
-            return;
+            return tracing::info!(
+                "SIGHUP: the configuration was read again, and no option changes"
+            );
         }
         let changed = names(&live);
         self.live.set(config);

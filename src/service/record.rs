@@ -148,7 +148,7 @@ impl Call {
                 _ => Arc::default(),
             };
             // The log has it of failures, and spans of all calls.
-            let has_id = ending != Ending::Finished || observation.trace().is_some();
+            let has_id = ending == Ending::Failed || observation.trace().is_some();
             let id = upstream_request_id.as_ref().filter(|_| has_id).cloned();
             let of_model = || self.model_end(asked, &model, used, duration, id);
             observation.note_end(CallEnd {

@@ -101,12 +101,10 @@ pub fn lost_lines() -> u64 {
 
 /// Writes sentences for the user as lines of the log, if these are JSON objects: then all of
 /// standard error is. Returns whether it has done so.
-pub fn write_sentences(text: &str) -> bool {
+pub fn write_sentences(level: Level, text: &str) -> bool {
     let is_json = look().format == Format::Json && LOG.get().is_some();
     if is_json {
         for sentence in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let is_warning = sentence.starts_with("! ") || sentence.contains("warning: ");
-            let level = if is_warning { Level::WARN } else { Level::INFO };
             write(level, module_path!(), sentence, |_| {});
         }
     }

@@ -229,11 +229,15 @@ fn write(line: &mut Line<'_>, call: &FinishedCall<'_>, http_status: Option<u16>)
         }
     }
     line.word_field(name!("end"), call.end.name());
-    match (call.door, call.end) {
-        ("rest", _) => line.known_field(name!("status"), http_status.map(u64::from)),
-        (_, End::Finished) => line.word_field(name!("status"), "OK"),
-        (_, End::Cancelled) => line.word_field(name!("status"), "CANCELLED"),
-        (_, End::Failed) => known_text(line, name!("status"), call.error.map(|error| error.grpc)),
+    line.known_field(name!("status"), http_status.map(u64::from));
+    let grpc_status = match (call.door, call.end) {
+        ("rest", _) => None,
+        (_, End::Finished) => Some("OK"),
+        (_, End::Cancelled) => Some("CANCELLED"),
+        (_, End::Failed) => call.error.map(|error| error.grpc),
+    };
+    if let Some(status) = grpc_status {
+        line.word_field(name!("grpc_status"), status);
     }
     known_text(line, name!("code"), call.error.map(|error| &*error.code));
     if let Some(model) = call.model {

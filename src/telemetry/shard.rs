@@ -1,5 +1,6 @@
 //! Values that each thread has for itself, so that threads which count or write at the same time do
-//! not wait for a cache line of each other.
+//! not wait for a cache line of each other. Unlike [`workers`](crate::workers), which are known and
+//! few, any thread has one: the threads of tests and of blocking work too.
 
 use std::{
     cell::Cell,

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::support::{
     MODEL, Scripted, poll,
-    program::{Log, featherwire, serve_with_log, started},
+    program::{Log, featherwire, line_with, run, serve_with_log, started},
     prompt,
     rest::{http, post},
     scripted::no_capacity,
@@ -20,12 +20,8 @@ use crate::support::{
 
 /// The next line about a call.
 async fn call_line(log: &mut Log) -> String {
-    loop {
-        let line = log.recv().await.unwrap();
-        if line.contains(" call ") || line.contains("\"message\":\"call\"") {
-            return line;
-        }
-    }
+    let is_call = |line: &str| line.contains(" call ") || line.contains("\"message\":\"call\"");
+    line_with(log, is_call).await
 }
 
 async fn chat(address: &str, request: &Value) {
@@ -104,12 +100,8 @@ async fn a_retry_is_a_line_with_its_number_and_its_wait_in_milliseconds() {
         .env("FEATHERLESS_API_KEY", "fl-1");
     let (_child, address, mut log) = started(command).await;
     chat(&address, &prompt(MODEL, "hi")).await;
-    let line = loop {
-        let line = log.recv().await.unwrap();
-        if line.contains("retrying the upstream request") {
-            break line;
-        }
-    };
+    let is_retry = |line: &str| line.contains("retrying the upstream request");
+    let line = line_with(&mut log, is_retry).await;
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(
         (&line["retries"], &line["code"]),
@@ -145,6 +137,41 @@ async fn every_line_of_a_log_in_json_is_an_object() {
         first.starts_with("Featherwire ") && first.contains("http://"),
         "{messages:?}"
     );
+}
+
+#[tokio::test]
+async fn a_status_is_a_number_at_every_door_and_that_of_grpc_has_a_field_of_its_own() {
+    let (_child, address, mut log) = serve_with_log(&["--emulator", "--log-format", "json"]).await;
+    for (arguments, status) in [
+        (&["models"][..], "OK"),
+        (&["chat", "--model", "no/such-model", "hi"], "NOT_FOUND"),
+    ] {
+        run(featherwire(arguments).args(["--gateway", &address])).await;
+        let line: Value = serde_json::from_str(&call_line(&mut log).await).unwrap();
+        let told = (&line["door"], &line["status"], &line["grpc_status"]);
+        assert_eq!(told, (&json!("grpc"), &json!(200), &json!(status)));
+    }
+    chat(&address, &prompt(MODEL, "hi")).await;
+    let line: Value = serde_json::from_str(&call_line(&mut log).await).unwrap();
+    assert_eq!(
+        (&line["status"], &line["grpc_status"]),
+        (&json!(200), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn why_a_program_fails_is_a_line_of_its_log() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let open = ["serve", "--emulator", "--listen", "0.0.0.0:0"];
+    let busy = ["serve", "--emulator", "--listen", &address];
+    for (arguments, code, part) in [(open, 2, "0.0.0.0"), (busy, 1, "another program listens")] {
+        let ended = run(featherwire(&arguments).args(["--log-format", "json"])).await;
+        assert_eq!(ended.code, Some(code), "{}", ended.err);
+        let last: Value = serde_json::from_str(ended.err.lines().last().unwrap()).unwrap();
+        assert_eq!(last["level"], "ERROR", "{last}");
+        assert!(last["message"].as_str().unwrap().contains(part), "{last}");
+    }
 }
 
 #[tokio::test]

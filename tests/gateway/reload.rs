@@ -10,7 +10,7 @@ use crate::{
     support::{
         MODEL, PATIENCE, Reply, Scripted,
         models::{FIRST, SECOND},
-        program::{Folder, Log, featherwire, started},
+        program::{Folder, Log, featherwire, line_with, started},
         prompt,
         rest::{Events, http, status_and_json, with_json},
         scripted::{Then, chunk, chunked, no_capacity, whole},
@@ -321,12 +321,9 @@ async fn the_waits_between_words_the_way_of_unary_calls_and_the_form_of_the_log_
     assert_eq!((status, code), (504, &json!("stream_stalled")));
     let requests = gateway.upstream.requests();
     assert_eq!(requests.last().unwrap().json()["stream"], true);
-    let line = loop {
-        let line = gateway.log.recv().await.unwrap();
-        if line.contains("stream_stalled") && line.contains("\"message\":\"call\"") {
-            break line;
-        }
-    };
+    let is_stall =
+        |line: &str| line.contains("stream_stalled") && line.contains("\"message\":\"call\"");
+    let line = line_with(&mut gateway.log, is_stall).await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["code"], "stream_stalled");
     gateway.end().await;

@@ -6,7 +6,7 @@ use tokio::{net::UnixDatagram, process::Command, time::timeout};
 
 use crate::support::{
     PATIENCE,
-    program::{Folder, featherwire, run, started},
+    program::{Folder, featherwire, run, started, terminate},
     rest::http,
 };
 
@@ -48,14 +48,6 @@ impl Supervisor {
         }
         self.lines.pop_front().unwrap()
     }
-}
-
-async fn terminate(pid: u32) {
-    let kill = Command::new("kill")
-        .args(["-TERM", &pid.to_string()])
-        .status()
-        .await;
-    assert!(kill.unwrap().success());
 }
 
 #[tokio::test]

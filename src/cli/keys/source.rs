@@ -204,7 +204,7 @@ impl Source {
             Self::Database(repository) => {
                 let (keys, unreadable) = repository.list().await?;
                 for problem in unreadable {
-                    output::tell(format_args!("! {problem}\n"));
+                    output::warn(format_args!("! {problem}"));
                 }
                 Ok(keys)
             }

@@ -12,7 +12,7 @@ use crate::support::{
     Gateway, advance,
     certificates::{Authority, Credentials, Files},
     poll,
-    program::{featherwire, started},
+    program::{featherwire, started, terminate},
 };
 
 const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -111,7 +111,8 @@ async fn the_log_has_one_line_for_failed_handshakes_in_a_minute() {
     }
     let counts = failures(&authority.trusted(), address).await;
     assert_eq!(counts["plain_text"], 5.0);
-    drop(child);
+    // A drain writes the last lines.
+    terminate(child.id().unwrap()).await;
     let mut lines = Vec::new();
     while let Some(line) = log.recv().await {
         lines.push(line);

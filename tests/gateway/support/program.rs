@@ -8,6 +8,8 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
 };
 
+use super::clock::PATIENCE;
+
 /// The command, in an empty environment and an empty folder.
 pub fn featherwire(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_featherwire"));
@@ -40,6 +42,30 @@ pub async fn run(command: &mut Command) -> Ended {
 
 /// The lines of a program's log, as they come.
 pub type Log = UnboundedReceiver<String>;
+
+/// The next line that has what `is_it` asks for.
+pub async fn line_with(log: &mut Log, is_it: impl Fn(&str) -> bool) -> String {
+    let line = async {
+        loop {
+            let line = log.recv().await.expect("the program has not ended");
+            if is_it(&line) {
+                return line;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, line)
+        .await
+        .expect("the program writes it")
+}
+
+/// Tells a program to end, as supervisors do.
+pub async fn terminate(pid: u32) {
+    let kill = Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status()
+        .await;
+    assert!(kill.unwrap().success());
+}
 
 /// `serve` with these arguments, and the address it says it listens on.
 pub async fn serve(arguments: &[&str]) -> (Child, String) {
