@@ -381,7 +381,7 @@ async fn a_busy_collector_gets_a_batch_again_and_the_drain_sends_the_last_spans(
         .await
         .ok();
     collector
-        .until("it has refused", |taken| taken.refused > 0)
+        .until("it has refused it again", |taken| taken.refused > 2)
         .await;
     collector.refuse(None);
     assert_eq!(collector.wait_for(2).await.len(), 2);
@@ -414,6 +414,8 @@ async fn calls_go_on_without_the_collector_and_the_log_says_so_once() {
         &url,
         "--trace-delay",
         "1ms",
+        "--trace-export-timeout",
+        "1s",
     ])
     .await;
     let ask = async || {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -16,11 +16,11 @@ use super::{
 };
 use crate::throttle::Throttle;
 
-/// How often a batch is sent at most.
-const ATTEMPTS_MAX: u32 = 3;
-
-/// The wait before a batch is sent again, if the collector asks for none. It doubles.
+/// The wait before a batch is sent again, if the collector asks for none. It doubles, up to
+/// [`RETRY_WAIT_MAX`].
 const RETRY_WAIT: Duration = Duration::from_millis(500);
+
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The longest wait at the end for the collector to take the last spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -128,30 +128,29 @@ impl Worker {
     async fn export(&mut self, batch: Vec<Span>) {
         let spans = batch.len();
         let request = otlp::request(&self.resource, batch);
-        let sending = async {
-            let mut wait = RETRY_WAIT;
-            let mut attempts = 1;
-            loop {
-                match self.collector.send(&request).await {
-                    Err(Failure {
-                        retry: Some(asked), ..
-                    }) if attempts < ATTEMPTS_MAX => {
-                        sleep(wait.max(asked)).await;
-                        wait *= 2;
-                        attempts += 1;
-                    }
-                    sent => return sent,
+        let until = Instant::now() + self.batches.timeout;
+        let mut wait = RETRY_WAIT;
+        let mut last = None;
+        loop {
+            match timeout_at(until, self.collector.send(&request)).await {
+                Ok(Ok(refused)) => {
+                    let refused = usize::try_from(refused).unwrap_or(spans).min(spans);
+                    return self.losses.note_success(refused);
+                }
+                Ok(Err(Failure { problem, retry })) => {
+                    let next = retry.map(|asked| Instant::now() + wait.max(asked));
+                    let Some(next) = next.filter(|next| *next < until) else {
+                        return self.losses.note_failure(spans, &problem);
+                    };
+                    sleep_until(next).await;
+                    wait = RETRY_WAIT_MAX.min(2 * wait);
+                    last = Some(problem);
+                }
+                Err(_) => {
+                    let problem = last.as_deref().unwrap_or("no success in time");
+                    return self.losses.note_failure(spans, problem);
                 }
             }
-        };
-        let sent = timeout(self.batches.timeout, sending).await;
-        match sent {
-            Ok(Ok(refused)) => {
-                let refused = usize::try_from(refused).unwrap_or(spans).min(spans);
-                self.losses.note_success(refused);
-            }
-            Ok(Err(failure)) => self.losses.note_failure(spans, &failure.problem),
-            Err(_) => self.losses.note_failure(spans, "no success in time"),
         }
     }
 }
