@@ -60,6 +60,17 @@ check("the gateway is read-only and has no privilege", gateway["read_only"] and 
 check("the grace period is longer than the drain", int(gateway["stop_grace_period"].removesuffix("s")) > 30)
 admin = gateway["environment"]["FEATHERWIRE_ADMIN_LISTEN"].rsplit(":", 1)[1]
 check("the port of the administration is not published", not any(admin in port for port in gateway["ports"]))
+others = [port for name, service in services.items() if name != "featherwire" for port in service.get("ports", [])]
+check("other ports are for this machine only", bool(others) and all(port.startswith("127.0.0.1:") for port in others))
+check(
+    "a network of a published port is not internal",
+    all(
+        any(not compose["networks"][network].get("internal") for network in service["networks"])
+        for service in services.values()
+        if "ports" in service
+    ),
+)
+check("the gateway has a limit of memory", "mem_limit" in gateway)
 prometheus = yaml.safe_load(Path("deploy/prometheus/prometheus.yml").read_text())
 [job] = prometheus["scrape_configs"]
 check("Prometheus scrapes that port", job["static_configs"] == [{"targets": [f"featherwire:{admin}"]}])
