@@ -13,7 +13,10 @@ use super::{
 use crate::{
     build_info,
     config::{self, DatabaseLocation, Origin, Setting, Sources},
-    server::{self, tls::Tls},
+    server::{
+        self,
+        tls::{Refused, Tls},
+    },
     upstream::Client,
 };
 
@@ -33,6 +36,10 @@ enum Action {
     Print(Box<config::Serve>),
 }
 
+/// What `config check` leaves out, because the database is not opened.
+const KEYS_UNCHECKED: &str = "not checked: the keys in the database. Without one, `serve` does not \
+                              start at an address that other machines reach\n";
+
 impl Config {
     pub fn run(
         self,
@@ -43,8 +50,24 @@ impl Config {
         let options = effective::options(inputs, sources, matches);
         match self.action {
             Action::Check(config) => {
-                check(&config)?;
+                let tls = check(&config)?;
+                // `serve` starts with such a certificate, and takes none over while it runs.
+                if let Some(Refused::Expired(problem) | Refused::NotYet(problem)) =
+                    tls.refused().next()
+                {
+                    return Err(Failure::Failed(problem));
+                }
+                for warning in config.tls.warnings() {
+                    output::warn(format_args!("featherwire: warning: {warning}"));
+                }
                 output::print(summary(&options))?;
+                // With a key of each role, the listeners would be right.
+                let without_keys = config
+                    .check_listen(config.api_keys.is_empty())
+                    .and_then(|()| config.check_admin_listen(false));
+                if without_keys.is_err() {
+                    output::print(KEYS_UNCHECKED.to_owned())?;
+                }
             }
             Action::Print(_) => output::print(text(&options))?,
         }
@@ -52,14 +75,15 @@ impl Config {
     }
 }
 
-/// Checks the options together, as far as that needs neither the database nor a listener.
+/// Checks the options together, as far as that needs neither the database nor a listener. Returns
+/// what the files of TLS have.
 ///
 /// # Errors
 /// A sentence that says what is wrong and how to correct it.
-pub(super) fn check(config: &config::Serve) -> Result<(), Failure> {
+pub(super) fn check(config: &config::Serve) -> Result<Tls, Failure> {
     config.check()?;
     server::check(config)?;
-    Tls::load(&config.tls, config.admin_listen.is_some())?;
+    let tls = Tls::load(&config.tls, config.admin_listen.is_some())?;
     let listeners = match config.database()? {
         // It has no keys at the start.
         DatabaseLocation::Memory => config
@@ -74,7 +98,7 @@ pub(super) fn check(config: &config::Serve) -> Result<(), Failure> {
     if !config.emulator {
         Client::new(&config.upstream)?;
     }
-    Ok(())
+    Ok(tls)
 }
 
 /// One line: that all is well, and how many options are set at which places.

@@ -156,11 +156,13 @@ impl Reloader {
             return Err("the command is not `featherwire serve`".to_owned());
         };
         check(&config).map_err(sentence)?;
+        let mut warnings = sources.warnings(&self.inputs.names);
+        warnings.extend(config.tls.warnings());
         Ok(Read {
             config: *config,
             logging: cli.logging,
             values: by_member(effective::options(&self.inputs, &sources, &matches)),
-            warnings: sources.warnings(&self.inputs.names),
+            warnings,
         })
     }
 }

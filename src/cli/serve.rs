@@ -19,7 +19,7 @@ use crate::{
     ledger::{Queries, Settings, Writer},
     server::{
         self, Administration, Listener, Outcome,
-        tls::{POLL_INTERVAL, Reload, Tls},
+        tls::{POLL_INTERVAL, Refused, Reload, Tls},
     },
     store::Store,
     upstream::Client,
@@ -35,6 +35,15 @@ pub async fn run(
     let hangups = Hangups::listen();
     config.check()?;
     let tls = Tls::load(&config.tls, config.admin_listen.is_some())?;
+    for warning in config.tls.warnings() {
+        output::warn(format_args!("featherwire: warning: {warning}"));
+    }
+    for refused in tls.refused() {
+        // The watch tells of certificates that have expired.
+        if let Refused::NotYet(problem) = refused {
+            tracing::error!("clients refuse the gateway: {problem}");
+        }
+    }
     descriptors::raise_limit();
     let store = Store::open(&config.database()?).await?;
     store.migrate().await?;

@@ -32,6 +32,22 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Whether users besides the owner and the group may read or change the file at `path`. The group is
+/// how a service gets a file that another user owns.
+#[cfg(unix)]
+pub(super) fn is_open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    const OTHERS_READ_OR_WRITE: u32 = 0o006;
+
+    fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & OTHERS_READ_OR_WRITE != 0)
+}
+
+#[cfg(not(unix))]
+pub(super) fn is_open_to_others(_path: &Path) -> bool {
+    false
+}
+
 fn problem(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {

@@ -58,6 +58,8 @@ pub struct Sources {
     /// The file `.env`.
     pub dotenv: Dotenv,
     file: Option<ConfigFile>,
+    /// Warnings about files with one secret each.
+    warnings: Vec<String>,
 }
 
 /// The values of an option, and where they come from.
@@ -146,11 +148,32 @@ impl Sources {
             .or(of_variable.map(Path::new))
             .map(|path| ConfigFile::read(path, settings))
             .transpose()?;
-        Ok(Self {
+        let mut sources = Self {
             environment: environment.clone(),
             dotenv,
             file,
-        })
+            warnings: Vec::new(),
+        };
+        sources.warnings = sources.open_secrets(settings);
+        Ok(sources)
+    }
+
+    /// A warning for each file with a secret that other users may read or change.
+    fn open_secrets(&self, settings: &Settings) -> Vec<String> {
+        let warnings = settings.secrets().filter_map(|setting| {
+            // A problem is told when the value is needed.
+            let Origin::Named(path, _) = self.find(setting).ok()??.origin else {
+                return None;
+            };
+            regular_file::is_open_to_others(&path).then(|| {
+                let (path, member) = (path.display(), &setting.member);
+                format!(
+                    "{path} contains a secret ({member}) and other users may read or change it: \
+                     run `chmod o-rw {path}`"
+                )
+            })
+        });
+        warnings.collect()
     }
 
     /// Warnings about the files and about suspicious names of variables, one sentence each.
@@ -163,6 +186,7 @@ impl Sources {
             .chain(self.dotenv.places())
             .collect();
         of_files
+            .chain(&self.warnings)
             .cloned()
             .chain(names.warnings(&variables))
             .collect()

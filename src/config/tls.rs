@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{heading, tls_file::TlsFile, values::switch};
+use super::{heading, regular_file, tls_file::TlsFile, values::switch};
 
 /// The options for TLS.
 #[derive(Args, Clone, Debug, Default)]
@@ -138,6 +138,27 @@ impl Tls {
             }),
             _ => callers,
         }
+    }
+
+    /// Warnings about private keys that other users may read or change, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let all = self
+            .of_callers()
+            .into_iter()
+            .chain(self.of_administration());
+        let mut keys: Vec<_> = all.map(|files| files.key).collect();
+        keys.dedup();
+        let open = keys
+            .iter()
+            .filter(|key| regular_file::is_open_to_others(&key.path));
+        open.map(|key| {
+            let path = key.path.display();
+            format!(
+                "{key} is a private key and other users may read or change it: run `chmod o-rw \
+                 {path}`"
+            )
+        })
+        .collect()
     }
 
     /// Checks the options together. `admin_listen` tells whether `--admin-listen` is set, and

@@ -23,6 +23,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The largest accepted size. No machine has as much, so a larger one is a mistake.
+const SIZE_MAX: ByteSize = ByteSize::pib(1);
+
 /// Parses the variable of a switch. A value that means neither yes nor no is an error.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
@@ -34,6 +37,9 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
 
 pub(super) fn size(text: &str) -> Result<ByteSize, String> {
     match text.parse::<ByteSize>() {
+        Ok(size) if size > SIZE_MAX => {
+            Err("the size must be at most 1PiB, such as 32MiB".to_owned())
+        }
         Ok(size) if size.as_u64() > 0 => Ok(size),
         _ => Err("expected a size in bytes of at least 1, such as 32MiB or 500000".to_owned()),
     }

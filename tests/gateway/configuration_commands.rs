@@ -22,6 +22,43 @@ async fn check_refuses_one_address_for_both_listeners_with_any_database() {
 }
 
 #[tokio::test]
+async fn check_says_that_it_has_not_looked_for_keys_where_serve_needs_them() {
+    const NOTE: &str = "not checked: the keys in the database";
+    for (toml, code, is_told) in [
+        ("", 0, false),
+        ("listen = '0.0.0.0:8000'\n", 0, true),
+        ("admin_listen = '0.0.0.0:9000'\n", 0, true),
+        ("listen = '0.0.0.0:8000'\napi_keys = ['gw-1']\n", 0, false),
+        // It has no keys at the start.
+        (
+            "listen = '0.0.0.0:8000'\ndatabase_url = 'sqlite::memory:'\n",
+            2,
+            false,
+        ),
+    ] {
+        let folder = folder(toml);
+        let checked = with_file(&folder, &["config", "check"], &[]).await;
+        assert_eq!(checked.code, Some(code), "{toml}: {}", checked.err);
+        assert_eq!(
+            checked.out.contains(NOTE),
+            is_told,
+            "{toml}: {}",
+            checked.out
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_size_that_no_machine_has_is_refused() {
+    for (size, code) in [("1PiB", 0), ("1025TiB", 2), ("99999999999GiB", 2)] {
+        let folder = folder(format!("max_request_bytes = '{size}'\n"));
+        let checked = with_file(&folder, &["config", "check"], &[]).await;
+        assert_eq!(checked.code, Some(code), "{size}: {}", checked.err);
+        assert_eq!(checked.err.contains("at most 1PiB"), code == 2);
+    }
+}
+
+#[tokio::test]
 async fn print_writes_the_value_of_a_variable_as_the_file_has_it() {
     let folder = folder("");
     let variables = [

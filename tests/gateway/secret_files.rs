@@ -190,11 +190,17 @@ async fn a_secret_in_a_file_that_others_may_read_is_a_warning() {
     let folder = folder("featherless_api_key = 's3cr3t'\n");
     let path = folder.0.join("fw.toml");
     assert_eq!(with_file(&folder, &["config", "check"], &[]).await.err, "");
-    for mode in [0o640, 0o604] {
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    let set_mode = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // A service may get it by its group.
+    set_mode(&path, 0o640);
+    assert_eq!(with_file(&folder, &["config", "check"], &[]).await.err, "");
+    for mode in [0o604, 0o602] {
+        set_mode(&path, mode);
         let checked = with_file(&folder, &["config", "check"], &[]).await;
         let expected = "warning: fw.toml contains a secret (featherless_api_key) and other \
-                        users may read it: run `chmod 600 fw.toml`";
+                        users may read or change it: run `chmod o-rw fw.toml`";
         assert!(
             checked.code == Some(0) && checked.err.contains(expected),
             "{}",
@@ -213,5 +219,15 @@ async fn a_secret_in_a_file_that_others_may_read_is_a_warning() {
             "",
             "{harmless}"
         );
+    }
+    let key = folder.0.join("key");
+    fs::write(&path, "featherless_api_key_file = 'key'").unwrap();
+    for (mode, is_told) in [(0o640, false), (0o604, true), (0o602, true)] {
+        set_mode(&key, mode);
+        let checked = with_file(&folder, &["config", "check"], &[]).await;
+        let expected = "warning: key contains a secret (featherless_api_key) and other users may \
+                        read or change it: run `chmod o-rw key`";
+        assert_eq!(checked.code, Some(0));
+        assert_eq!(checked.err.contains(expected), is_told, "{}", checked.err);
     }
 }

@@ -3,6 +3,7 @@
 mod callers;
 mod commands;
 mod doors;
+mod expired;
 mod failed_handshakes;
 mod handshakes;
 mod keys;

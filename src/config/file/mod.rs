@@ -55,7 +55,7 @@ impl ConfigFile {
         if !errors.is_empty() {
             return Err(errors.join("\n  "));
         }
-        warnings.extend(readable_secret(path, &members, settings));
+        warnings.extend(open_secret(path, &members, settings));
         Ok(Self {
             path: path.to_owned(),
             members,
@@ -84,40 +84,25 @@ impl fmt::Debug for ConfigFile {
     }
 }
 
-/// A warning if the file has a secret and other users may read it.
-#[cfg(unix)]
-fn readable_secret(
+/// A warning if the file has a secret and other users may read or change it.
+fn open_secret(
     path: &Path,
     members: &BTreeMap<String, Member>,
     settings: &Settings,
 ) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt;
-
-    const GROUP_OR_OTHERS_READ: u32 = 0o044;
-
     let is_secret = |setting: &&crate::config::Setting| {
         let member = members.get(&setting.member);
         let mut values = member.iter().flat_map(|member| &member.values);
         values.any(|value| setting.hides(value))
     };
     let secret = settings.secrets().find(is_secret)?;
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & GROUP_OR_OTHERS_READ != 0).then(|| {
+    regular_file::is_open_to_others(path).then(|| {
         let path = path.display();
         format!(
-            "{path} contains a secret ({}) and other users may read it: run `chmod 600 {path}`, or \
-             name a file that has only the secret ({})",
+            "{path} contains a secret ({}) and other users may read or change it: run `chmod o-rw \
+             {path}`, or name a file that has only the secret ({})",
             secret.member,
             secret.file_member()
         )
     })
-}
-
-#[cfg(not(unix))]
-fn readable_secret(
-    _path: &Path,
-    _members: &BTreeMap<String, Member>,
-    _settings: &Settings,
-) -> Option<String> {
-    None
 }

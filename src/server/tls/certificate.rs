@@ -16,6 +16,15 @@ use crate::config::CertificateName;
 /// The longest subject in a log line, in characters.
 const SUBJECT_CHARS_MAX: usize = 200;
 
+/// Why a certificate does not hold at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Untimely {
+    /// It has ended then.
+    Expired(SystemTime),
+    /// It begins then.
+    NotYet(SystemTime),
+}
+
 /// A certificate, parsed.
 pub(super) struct Parsed(Certificate);
 
@@ -32,6 +41,19 @@ impl Parsed {
             .validity()
             .not_after
             .to_system_time()
+    }
+
+    /// Whether it holds at this time.
+    ///
+    /// # Errors
+    /// It has ended, or has not begun.
+    pub(super) fn check_time(&self, now: SystemTime) -> Result<(), Untimely> {
+        let begin = self.0.tbs_certificate().validity().not_before;
+        match (self.not_after(), begin.to_system_time()) {
+            (end, _) if end < now => Err(Untimely::Expired(end)),
+            (_, begin) if begin > now => Err(Untimely::NotYet(begin)),
+            _ => Ok(()),
+        }
     }
 
     /// Its subject, such as `CN=gateway.example,O=Example`, for people. A certificate with only

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::{
+    certificate::Untimely,
     client::ClientKeys,
     files::{Content, Fingerprint, InUse, Loaded},
     status::CertificateStatus,
@@ -22,17 +23,26 @@ pub struct Endpoint {
     /// What the files had when they were last looked at.
     seen: Mutex<Seen>,
     status: Arc<CertificateStatus>,
+    /// Why clients refused its certificate at the start.
+    untimely: Option<(Untimely, String)>,
 }
 
 #[derive(Debug)]
 struct Seen {
     content: Fingerprint,
     /// Why this content is not in use.
-    problem: Option<String>,
+    problem: Option<Problem>,
     /// What is in use.
     in_use: Fingerprint,
     /// A new content that one look has found.
     unsettled: Option<Fingerprint>,
+}
+
+#[derive(Debug)]
+struct Problem {
+    sentence: String,
+    /// Whether the same content becomes usable with time.
+    passes: bool,
 }
 
 /// A usable content of the files. While it lives, nobody else reads them.
@@ -84,7 +94,11 @@ impl Endpoint {
             in_use: fingerprint,
             unsettled: None,
         };
-        let Loaded { tls, certificates } = content.load(&files, listener)?;
+        let Loaded {
+            tls,
+            certificates,
+            untimely,
+        } = content.load(&files, listener)?;
         status.set(listener, certificates);
         Ok(Self {
             listener,
@@ -93,6 +107,7 @@ impl Endpoint {
             in_use: ArcSwap::from_pointee(tls),
             seen: Mutex::new(seen),
             status,
+            untimely,
         })
     }
 
@@ -136,32 +151,61 @@ impl Endpoint {
     ) -> Result<New<'e>, String> {
         seen.unsettled = None;
         let fingerprint = content.fingerprint();
-        let new = if fingerprint == seen.content {
-            match &seen.problem {
-                Some(problem) => return Err(problem.clone()),
-                None => None,
-            }
-        } else {
-            match content.load(&self.files, self.listener) {
+        let is_known = fingerprint == seen.content;
+        let new = match &seen.problem {
+            None if is_known => None,
+            Some(problem) if is_known && !problem.passes => return Err(problem.sentence.clone()),
+            _ => match self.load_new(&seen, fingerprint, content) {
                 Ok(loaded) => Some((fingerprint, loaded)),
-                Err(problem) => {
-                    tracing::warn!(
-                        listener = self.listener,
-                        "new certificates are not usable, and the previous ones stay in use: \
-                         {problem}"
-                    );
-                    self.status.count_reload_failure(self.listener);
+                Err(found) => {
+                    let problem = found.sentence.clone();
+                    if !is_known {
+                        tracing::warn!(
+                            listener = self.listener,
+                            "new certificates are not usable, and the previous ones stay in use: \
+                             {problem}"
+                        );
+                        self.status.count_reload_failure(self.listener);
+                    }
                     seen.content = fingerprint;
-                    seen.problem = Some(problem.clone());
+                    seen.problem = Some(found);
                     return Err(problem);
                 }
-            }
+            },
         };
         Ok(New {
             endpoint: self,
             seen,
             new,
         })
+    }
+
+    /// Checks a content in place of that in use. A new certificate must hold now: the previous one
+    /// may still do. One that is in use already stays, with new authorities of callers too.
+    fn load_new(
+        &self,
+        seen: &Seen,
+        fingerprint: Fingerprint,
+        content: Content,
+    ) -> Result<Loaded, Problem> {
+        let loaded = content.load(&self.files, self.listener);
+        let loaded = loaded.map_err(|sentence| Problem {
+            sentence,
+            passes: false,
+        })?;
+        let [is_new_pair, _] = fingerprint.changed_files(&seen.in_use);
+        match loaded.untimely {
+            Some((untimely, sentence)) if is_new_pair => Err(Problem {
+                sentence,
+                passes: matches!(untimely, Untimely::NotYet(_)),
+            }),
+            _ => Ok(loaded),
+        }
+    }
+
+    /// Why clients refused its certificate at the start.
+    pub(super) fn untimely(&self) -> Option<&(Untimely, String)> {
+        self.untimely.as_ref()
     }
 
     /// The TLS of new connections.

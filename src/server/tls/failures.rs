@@ -13,6 +13,9 @@ use rustls::{Error as TlsError, PeerIncompatible};
 
 use crate::throttle::Throttle;
 
+/// The version of TLS 1.2 in a hello.
+const TLS_1_2: [u8; 2] = [3, 3];
+
 /// Why a handshake has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -46,12 +49,16 @@ impl Reason {
         Self::Other,
     ];
 
-    pub(super) fn of(error: &io::Error) -> Self {
+    /// Why the handshake with a client has failed, whose hello has this highest version of TLS.
+    pub(super) fn of(error: &io::Error, hello_version: Option<[u8; 2]>) -> Self {
+        // It may lack what the gateway looks at before the version.
+        let is_old = hello_version.is_some_and(|version| version < TLS_1_2);
         let tls = error.get_ref().and_then(|error| error.downcast_ref());
         match (tls, error.kind()) {
             (Some(TlsError::NoCertificatesPresented), _) => Self::NoCertificate,
             (Some(TlsError::InvalidCertificate(_)), _) => Self::UntrustedCertificate,
             (Some(TlsError::AlertReceived(_)), _) => Self::RefusedByCaller,
+            (Some(TlsError::PeerIncompatible(_)), _) if is_old => Self::Version,
             (
                 Some(TlsError::PeerIncompatible(
                     PeerIncompatible::Tls12NotOffered

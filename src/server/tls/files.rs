@@ -1,7 +1,7 @@
 //! Reads and checks the files of a listener's TLS together. Every error is a sentence that names the
 //! file and says what to do, as those of [`TlsFile`] do.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use ring::digest::{self, SHA256};
 use rustls::{
@@ -11,7 +11,10 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
-use super::{certificate::Parsed, status::CertificateInUse};
+use super::{
+    certificate::{Parsed, Untimely},
+    status::CertificateInUse,
+};
 use crate::config::{TlsFile, TlsFiles, problem_of_pair};
 
 /// The protocols that the gateway offers in the handshake, the preferred one first.
@@ -76,6 +79,8 @@ pub(super) struct Loaded {
     pub(super) tls: InUse,
     /// That of the pair, and that of the authorities of callers.
     pub(super) certificates: Vec<CertificateInUse>,
+    /// Why clients refuse the gateway's own certificate now.
+    pub(super) untimely: Option<(Untimely, String)>,
 }
 
 impl Content {
@@ -98,6 +103,7 @@ impl Content {
     pub(super) fn load(self, files: &TlsFiles, listener: &'static str) -> Result<Loaded, String> {
         let chain = files.cert.certificates(&self.cert?)?;
         let key = files.key.private_key(&self.key?)?;
+        let untimely = untimely(&files.cert, &chain);
         let mut in_use = vec![first_to_end(listener, &files.cert, &chain)?];
         let verifier = match (&files.client_ca, self.client_ca) {
             (Some(file), Some(content)) => {
@@ -114,6 +120,7 @@ impl Content {
                 verifier,
             },
             certificates: in_use,
+            untimely,
         })
     }
 }
@@ -172,6 +179,27 @@ fn check_authorities(file: &TlsFile, authorities: &[CertificateDer<'_>]) -> Resu
             other.subject()
         )),
     }
+}
+
+/// Whether the first certificate of the chain holds now, and a sentence if it does not. Clients may
+/// do without another certificate of the chain.
+fn untimely(file: &TlsFile, chain: &[CertificateDer<'_>]) -> Option<(Untimely, String)> {
+    let own = Parsed::new(chain.first()?)?;
+    let untimely = own.check_time(SystemTime::now()).err()?;
+    let subject = own.subject();
+    let sentence = match untimely {
+        Untimely::Expired(end) => format!(
+            "the certificate {subject} in {file} has expired ({}): replace it, if the clock of this \
+             machine is right",
+            humantime::format_rfc3339_seconds(end)
+        ),
+        Untimely::NotYet(begin) => format!(
+            "the certificate {subject} in {file} is not valid before {}: is the clock of this \
+             machine right?",
+            humantime::format_rfc3339_seconds(begin)
+        ),
+    };
+    Some((untimely, sentence))
 }
 
 /// The certificate that ends first.

@@ -109,7 +109,7 @@ impl Failed {
             }
             Self::Handshake(error, wire) => {
                 tracing::debug!(%error, "connection closed: the TLS handshake has failed");
-                failures.add(Reason::of(&error), peer, &error);
+                failures.add(Reason::of(&error, wire.hello_version()), peer, &error);
                 // The client has been sent an alert that says why.
                 end(&wire.stream).await;
             }

@@ -20,6 +20,7 @@ mod reload;
 mod status;
 pub(super) mod transport;
 
+use certificate::Untimely;
 pub(super) use client::{ClientCertificate, Distrust, IsForAdministrators};
 pub use endpoint::Endpoint;
 pub(super) use failures::HandshakeFailures;
@@ -79,6 +80,15 @@ pub struct Tls {
     pub reload: Reload,
 }
 
+/// Why clients refuse the certificate of a listener, each as a sentence.
+#[derive(Debug)]
+pub enum Refused {
+    /// It has ended.
+    Expired(String),
+    /// It has not begun.
+    NotYet(String),
+}
+
 impl Tls {
     /// Reads the files that `options` name. `has_admin_listen`: whether the administration has a
     /// listener of its own.
@@ -108,6 +118,18 @@ impl Tls {
             callers,
             administration,
             reload: Reload::new(endpoints, status),
+        })
+    }
+
+    /// The certificates that did not hold when they were read.
+    pub fn refused(&self) -> impl Iterator<Item = Refused> {
+        let endpoints = self.reload.endpoints().iter();
+        endpoints.filter_map(|endpoint| {
+            let (untimely, sentence) = endpoint.untimely()?.clone();
+            Some(match untimely {
+                Untimely::Expired(_) => Refused::Expired(sentence),
+                Untimely::NotYet(_) => Refused::NotYet(sentence),
+            })
         })
     }
 }

@@ -35,6 +35,10 @@ impl Reload {
         Self(Arc::new(Parts { endpoints, status }))
     }
 
+    pub(super) fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.0.endpoints
+    }
+
     /// Reads all files again, and uses them for new connections if all are usable.
     ///
     /// # Errors

@@ -25,13 +25,37 @@ pub(in crate::server) struct Wire {
     pub(super) stream: TcpStream,
     /// Whether bytes were sent since [`Transport::take_progress`].
     has_sent: bool,
+    /// The first bytes that have arrived, and how many there are.
+    head: ([u8; HEAD_BYTES], usize),
 }
+
+/// A client's first bytes, as far as the version in its hello: the head of a record (5 bytes), and
+/// of a message (4).
+const HEAD_BYTES: usize = 11;
 
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
             has_sent: false,
+            head: ([0; HEAD_BYTES], 0),
+        }
+    }
+
+    /// The highest version of TLS that the client's hello has, as its bytes. That of TLS 1.3 is the
+    /// one of 1.2 there. `None` without a hello.
+    pub(super) fn hello_version(&self) -> Option<[u8; 2]> {
+        match self.head {
+            ([22, _, _, _, _, 1, _, _, _, major, minor], HEAD_BYTES) => Some([major, minor]),
+            _ => None,
+        }
+    }
+
+    fn note_head(&mut self, bytes: &[u8]) {
+        let (head, length) = &mut self.head;
+        for (place, byte) in head.iter_mut().skip(*length).zip(bytes) {
+            *place = *byte;
+            *length += 1;
         }
     }
 }
@@ -130,7 +154,13 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if this.head.1 < HEAD_BYTES {
+            this.note_head(buffer.filled().get(before..).unwrap_or_default());
+        }
+        read
     }
 }
 

@@ -118,8 +118,14 @@ async fn a_request_without_tls_is_told_to_use_https() {
     assert_eq!(secured.gateway.get_json("/v1/nothing").await.0, 404);
 }
 
-/// The beginning of a handshake of this version, which is older than 1.2.
-pub fn old_hello(version: [u8; 2]) -> Vec<u8> {
+/// An extension of a hello: the signatures that the client accepts.
+pub const SIGNATURES: [u8; 8] = [0, 13, 0, 4, 0, 2, 4, 3];
+
+/// The curves that the client accepts. Clients without TLS 1.2 send this one, and not the other.
+pub const CURVES: [u8; 8] = [0, 10, 0, 4, 0, 2, 0, 23];
+
+/// The beginning of a handshake of this version and with this extension, as before TLS 1.3.
+pub fn old_hello(version: [u8; 2], extension: [u8; 8]) -> Vec<u8> {
     // A random number, no session, one cipher suite of that time, no compression.
     let hello = [
         &version[..],
@@ -127,8 +133,8 @@ pub fn old_hello(version: [u8; 2]) -> Vec<u8> {
         &[0],
         &[0, 2, 0xc0, 0x13],
         &[1, 0],
-        // One extension: the signatures that the client accepts.
-        &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3],
+        &[0, 8],
+        &extension,
     ]
     .concat();
     let length = u8::try_from(hello.len()).unwrap();
@@ -142,7 +148,7 @@ async fn tls_before_version_1_2_is_refused() {
     let upstream = answering().await;
     let secured = Secured::to(upstream.address).await;
     for version in [[3, 1], [3, 2]] {
-        let answer = answer_to(&secured, &old_hello(version)).await;
+        let answer = answer_to(&secured, &old_hello(version, SIGNATURES)).await;
         assert_eq!(answer.first(), Some(&21), "an alert: {answer:?}");
         assert_eq!(answer[5..], PROTOCOL_VERSION, "{version:?}");
     }

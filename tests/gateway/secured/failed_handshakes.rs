@@ -7,7 +7,11 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{answering, doors::old_hello, handshakes::HALF_A_HELLO};
+use super::{
+    answering,
+    doors::{CURVES, SIGNATURES, old_hello},
+    handshakes::HALF_A_HELLO,
+};
 use crate::support::{
     Gateway, advance,
     certificates::{Authority, Credentials, Files},
@@ -64,7 +68,11 @@ async fn failed_handshakes_are_counted_by_their_reason() {
         ("plain_text", None, b"\r\n"),
         ("closed", None, HALF_A_HELLO),
         ("other", None, BAD_RECORD),
-        ("version", None, &old_hello([3, 2])),
+        ("version", None, &old_hello([3, 2], SIGNATURES)),
+        ("version", None, &old_hello([3, 2], CURVES)),
+        ("version", None, &old_hello([3, 1], CURVES)),
+        // TLS 1.2, without what it needs.
+        ("other", None, &old_hello([3, 3], CURVES)),
         ("no_certificate", Some(without), b""),
         ("untrusted_certificate", Some(strange), b""),
         ("refused_by_caller", Some(distrusts), b""),

@@ -20,7 +20,7 @@ fn serve(options: &[(&str, &str)]) -> Command {
 }
 
 /// Waits for a line of the log with this text.
-async fn line_with(log: &mut Log, text: &str) -> String {
+pub async fn line_with(log: &mut Log, text: &str) -> String {
     loop {
         let line = log.recv().await.expect("the gateway runs");
         if line.contains(text) {

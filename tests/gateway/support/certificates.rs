@@ -53,9 +53,14 @@ impl Authority {
 
     /// The same, which ends after this time, counted from two days ago.
     pub fn server_until(&self, common_name: &str, valid: Duration) -> Pair {
-        let mut params = params(common_name);
         let two_days_ago = SystemTime::now() - Duration::from_secs(2 * DAY_SECONDS);
-        let since_epoch = two_days_ago.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        self.server_from(common_name, two_days_ago, valid)
+    }
+
+    /// The same, which begins at this time.
+    pub fn server_from(&self, common_name: &str, begin: SystemTime, valid: Duration) -> Pair {
+        let mut params = params(common_name);
+        let since_epoch = begin.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         params.not_before = date_time_ymd(1970, 1, 1) + since_epoch;
         params.not_after = params.not_before + valid;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -232,6 +237,11 @@ impl Files {
     pub fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, content).unwrap();
+        #[cfg(unix)]
+        if name.ends_with(".key") {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
         path
     }
 
