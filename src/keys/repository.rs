@@ -13,7 +13,7 @@ mod read;
 mod spending;
 mod status;
 
-use crate::store::Store;
+use crate::store::{Store, Written};
 
 pub use error::KeysError;
 pub(super) use gateways::LEASE_TIME;
@@ -43,6 +43,11 @@ impl Repository {
     /// Whether the keys are in the memory of this process, where no other process can change them.
     pub(super) fn is_in_memory(&self) -> bool {
         self.store.is_in_memory()
+    }
+
+    /// Tells whether an attempt to save what keys spend has succeeded.
+    pub(super) fn note_spending(&self, is_saved: bool) {
+        self.store.note_written(Written::Spending, is_saved);
     }
 
     /// Ends all connections to the database.

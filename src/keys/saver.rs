@@ -20,7 +20,7 @@ use super::{
     spending::Spending,
     spending_news::SpendingNews,
 };
-use crate::store::Presence;
+use crate::{store::Presence, throttle::Throttle};
 
 /// The time between two exchanges if no call waits for one. It is what a crash can lose.
 const SAVE_EVERY: Duration = Duration::from_millis(100);
@@ -66,6 +66,9 @@ pub(super) struct Saver {
     /// The end of the last exchange that has succeeded.
     heard_at: Option<Instant>,
     is_failing: bool,
+    warnings: Throttle,
+    /// Whether the log has told of the present failures.
+    is_told: bool,
     is_clock_wrong: bool,
     /// The leases of a gateway end that has not written for so long.
     lease_time: Duration,
@@ -98,6 +101,8 @@ impl Saver {
             well_since: None,
             heard_at: None,
             is_failing: false,
+            warnings: Throttle::new(),
+            is_told: false,
             is_clock_wrong: false,
             lease_time,
             presence,
@@ -109,7 +114,10 @@ impl Saver {
         let mut end = std::pin::pin!(end);
         let (mut last, mut round_at) = (Instant::now(), Instant::now() + ROUND_EVERY);
         loop {
-            let has_rounds = !self.holders.is_empty() || self.unknown.is_some() || self.has_lost;
+            let has_rounds = !self.holders.is_empty()
+                || self.unknown.is_some()
+                || self.has_lost
+                || self.is_failing;
             let is_round = tokio::select! {
                 biased;
                 () = &mut end => break,
@@ -141,7 +149,7 @@ impl Saver {
 
     async fn end(mut self) {
         self.due.clear();
-        while self.unknown.is_some() || self.news.has_some() {
+        while self.unknown.is_some() || self.news.length() > 0 {
             self.exchange(false).await;
             if self.is_failing {
                 tracing::warn!("what keys have spent at last was not saved");
@@ -163,13 +171,13 @@ impl Saver {
     }
 
     /// One exchange. `is_round`: even if there is nothing to save, because another gateway may be
-    /// lost.
+    /// lost, and because only an exchange tells that the database is back.
     async fn exchange(&mut self, is_round: bool) {
         let batch = match self.unknown.take() {
             Some(batch) => batch,
             None => self.next_batch(),
         };
-        if batch.is_empty() && !(is_round && self.has_lost) {
+        if batch.is_empty() && !(is_round && (self.has_lost || self.is_failing)) {
             return;
         }
         let began = Instant::now();
@@ -299,27 +307,32 @@ impl Saver {
         batch
     }
 
-    /// Wakes the calls that wait. Logs the first failure and the end of failures.
+    /// Wakes the calls that wait. Logs failures, at most one a minute, and their end.
     fn report(&mut self, error: Option<String>) {
-        let is_failing = error.is_some();
-        match error {
-            None if self.is_failing => tracing::info!("what keys spend is saved again"),
-            None => {}
-            Some(error) if !self.is_failing => tracing::warn!(
-                error,
-                "what keys spend cannot be saved now: calls go on with what is leased"
-            ),
-            Some(error) => tracing::debug!(error, "what keys spend still cannot be saved"),
-        }
-        self.is_failing = is_failing;
-        if is_failing {
+        self.is_failing = error.is_some();
+        self.repository.note_spending(!self.is_failing);
+        if let Some(error) = error {
+            if self.warnings.lets_through() {
+                self.is_told = true;
+                let unknown = self.unknown.as_ref().map_or(0, Vec::len);
+                tracing::warn!(
+                    error,
+                    waiting = self.news.length() + unknown,
+                    "what keys spend cannot be saved now: calls go on with what is leased"
+                );
+            } else {
+                tracing::debug!(error, "what keys spend still cannot be saved");
+            }
             self.well_since = None;
         } else {
+            if std::mem::take(&mut self.is_told) {
+                tracing::info!("what keys spend is saved again");
+            }
             let now = Instant::now();
             self.well_since.get_or_insert(now);
             self.heard_at = Some(now);
         }
-        self.news.end_exchange(is_failing);
+        self.news.end_exchange(self.is_failing);
     }
 }
 

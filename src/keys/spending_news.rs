@@ -103,9 +103,9 @@ impl SpendingNews {
         })
     }
 
-    /// Whether the list has keys.
-    pub(super) fn has_some(&self) -> bool {
-        self.list(|list| !list.is_empty())
+    /// How many keys are in the list.
+    pub(super) fn length(&self) -> usize {
+        self.list(|list| list.len())
     }
 
     /// Tells the end of an exchange.

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -40,7 +40,8 @@ pub(super) struct Queue {
     /// [`take_lost`](Self::take_lost) has told.
     lost: AtomicU64,
     lost_told: AtomicU64,
-    /// The bytes of the records that wait in files. The writer sets it.
+    /// The records that the writer holds, and the bytes of those that wait in files. It sets both.
+    pub(super) held: AtomicUsize,
     pub(super) spill_bytes: AtomicU64,
     ids: Ids,
 }
@@ -85,7 +86,7 @@ impl Ledger {
         let queue = self.0.as_ref()?;
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
         Some(LedgerStatus {
-            waiting: queue.length(),
+            waiting: queue.waiting(),
             spill_bytes: load(&queue.spill_bytes),
             lost: load(&queue.lost),
         })
@@ -106,6 +107,7 @@ impl Queue {
             is_full: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             lost_told: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
             spill_bytes: AtomicU64::new(0),
             ids: Ids::new(),
         })
@@ -143,7 +145,12 @@ impl Queue {
         batch
     }
 
-    /// How many records wait.
+    /// How many records are in memory only.
+    pub(super) fn waiting(&self) -> usize {
+        self.length() + self.held.load(Ordering::Relaxed)
+    }
+
+    /// How many records wait for the writer.
     pub(super) fn length(&self) -> usize {
         self.records().len()
     }

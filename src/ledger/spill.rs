@@ -124,7 +124,7 @@ impl Spill {
     /// Appends blocks, and waits until they are on the disk.
     ///
     /// # Errors
-    /// None of them is in a file, or, after an error of the disk, some.
+    /// None of them is in a file, unless the disk has a fault. A file without blocks is removed.
     pub(super) fn append(&mut self, blocks: &[Block]) -> Result<(), SpillError> {
         let mut bytes = Vec::new();
         for block in blocks {
@@ -139,13 +139,23 @@ impl Spill {
             self.files.push_back(file);
             self.is_writing = true;
         }
-        let file = self.files.back_mut();
-        let result = file.map_or(Ok(()), |file| file.append(&bytes));
-        if result.is_err() {
+        let Some(file) = self.files.back_mut() else {
+            return Ok(());
+        };
+        let before = file.length;
+        if let Err(error) = file.append(&bytes) {
+            // On a full disk, a part of them is there.
+            let is_torn = file.cut(before).is_err();
+            let is_empty = !is_torn && before <= file.read;
+            if is_empty {
+                let _ = fs::remove_file(&file.path);
+                self.files.pop_back();
+            }
             // What follows a torn block is in a file of its own.
-            self.is_writing = false;
+            self.is_writing = !is_torn && !is_empty;
+            return Err(error.into());
         }
-        Ok(result?)
+        Ok(())
     }
 
     /// The oldest blocks that are not in the database. `None` if there are none.
@@ -212,7 +222,8 @@ impl SpillFile {
             length: 0,
             read: 0,
         };
-        created.append(MAGIC)?;
+        let begun = created.append(MAGIC);
+        begun.inspect_err(|_| drop(fs::remove_file(&created.path)))?;
         created.read = created.length;
         // The name of the file must survive a power failure as well.
         #[cfg(unix)]
@@ -245,6 +256,11 @@ impl SpillFile {
             .and_then(|()| self.file.sync_data());
         self.length = self.file.metadata()?.len();
         result
+    }
+
+    /// Cuts off what a failed `append` has left.
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length).map(|()| self.length = length)
     }
 
     /// The next blocks. What is no block is skipped, up to the next mark.

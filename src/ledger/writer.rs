@@ -19,7 +19,10 @@ use super::{
     spill::{Batch, Spill, SpillError},
     write::write,
 };
-use crate::store::{Store, StoreError};
+use crate::{
+    store::{Store, StoreError, Written},
+    throttle::Throttle,
+};
 
 /// The longest time for which a record waits for others, to be written together with them.
 const BATCH_TIME: Duration = Duration::from_millis(100);
@@ -62,6 +65,8 @@ impl Writer {
             spill: open_spill(settings).await,
             held: Arc::default(),
             retry_at: None,
+            warnings: Throttle::new(),
+            is_told: false,
             clean_at: Instant::now(),
             lost: 0,
         };
@@ -122,6 +127,10 @@ struct Task {
     held: Arc<[Block]>,
     /// When to try again, while the database is away.
     retry_at: Option<Instant>,
+    /// A disk that is nearly full makes short outages, one after the other.
+    warnings: Throttle,
+    /// Whether the log has told of the present outage.
+    is_told: bool,
     clean_at: Instant,
     /// How many records were lost since there was no room.
     lost: u64,
@@ -197,7 +206,7 @@ impl Task {
     async fn flush(&mut self, rest: usize) {
         loop {
             if self.held.is_empty() {
-                self.held = Block::divide(self.queue.take()).into();
+                self.hold(Block::divide(self.queue.take()).into());
             }
             if self.held.is_empty() {
                 return;
@@ -206,11 +215,17 @@ impl Task {
             if !is_kept {
                 return;
             }
-            self.held = Arc::default();
+            self.hold(Arc::default());
             if self.queue.length() <= rest {
                 return;
             }
         }
+    }
+
+    fn hold(&mut self, blocks: Arc<[Block]>) {
+        let records = records_of(&blocks);
+        self.queue.held.store(records, Ordering::Relaxed);
+        self.held = blocks;
     }
 
     async fn write_held(&mut self) -> bool {
@@ -302,32 +317,32 @@ impl Task {
         self.queue.spill_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Notes whether the database has answered, and logs the first failure and the end of failures.
+    /// Notes whether the database has taken records. Logs failures, at most one a minute, and their
+    /// end.
     fn note(&mut self, result: Result<(), StoreError>) -> bool {
-        let was_away = self.retry_at.is_some();
-        match result {
-            Ok(()) => {
-                if was_away {
-                    tracing::info!("the database takes records of calls again");
-                }
-                self.retry_at = None;
-                true
+        self.store.note_written(Written::Records, result.is_ok());
+        let Err(error) = result else {
+            if std::mem::take(&mut self.is_told) {
+                tracing::info!("the database takes records of calls again");
             }
-            Err(error) => {
-                if was_away {
-                    tracing::debug!(%error, "the database still takes no records of calls");
-                } else {
-                    let directory = self.spill.as_ref().map(|spill| spill.directory().display());
-                    tracing::warn!(
-                        %error,
-                        directory = directory.map(tracing::field::display),
-                        "the database takes no records of calls: they are kept until it does"
-                    );
-                }
-                self.retry_at = Some(Instant::now() + RETRY_AFTER);
-                false
-            }
+            self.retry_at = None;
+            return true;
+        };
+        if self.warnings.lets_through() {
+            self.is_told = true;
+            let directory = self.spill.as_ref().map(|spill| spill.directory().display());
+            tracing::warn!(
+                %error,
+                records_in_memory = self.queue.waiting(),
+                bytes_in_files = self.queue.spill_bytes.load(Ordering::Relaxed),
+                directory = directory.map(tracing::field::display),
+                "the database takes no records of calls: they are kept until it does"
+            );
+        } else {
+            tracing::debug!(%error, "the database still takes no records of calls");
         }
+        self.retry_at = Some(Instant::now() + RETRY_AFTER);
+        false
     }
 
     /// Logs the first record that is lost, and the number of all when there is room again.

@@ -13,14 +13,17 @@
 //! later.
 
 mod error;
+mod health;
 mod location;
 mod migrate;
 mod permissions;
 mod pool;
 mod presence;
+mod release;
 mod time_limit;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use health::Written;
 pub use migrate::Migrated;
 pub use pool::{BeginWrite, Pool, Store};
 pub(crate) use pool::{Bind, on_each};

@@ -1,15 +1,6 @@
 //! The connections to the database.
 
-use std::{
-    fmt,
-    future::Future,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, future::Future, path::Path, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use sqlx::{
@@ -21,7 +12,12 @@ use sqlx::{
 };
 
 use super::{
-    error::StoreError, location::PlaceName, permissions::create_private, presence::Presence,
+    error::StoreError,
+    health::Health,
+    location::PlaceName,
+    permissions::create_private,
+    presence::Presence,
+    release::{is_clean_postgres, is_clean_sqlite},
 };
 use crate::config::DatabaseLocation;
 
@@ -48,8 +44,7 @@ pub struct Store {
     is_in_memory: bool,
     /// The file, for SQLite.
     path: Option<Arc<Path>>,
-    /// Whether the last step with a limit has reached the database.
-    is_up: Arc<AtomicBool>,
+    health: Arc<Health>,
 }
 
 /// The connections.
@@ -101,19 +96,14 @@ impl Store {
                     DatabaseLocation::File(path) => Some(path.as_path().into()),
                     _ => None,
                 },
-                is_up: Arc::new(AtomicBool::new(true)),
+                health: Arc::default(),
             }),
             Err(error) => Err(StoreError::new(&place, error)),
         }
     }
 
-    /// Whether the last step with a limit has reached the database.
-    pub fn is_up(&self) -> bool {
-        self.is_up.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_answer(&self, is_up: bool) {
-        self.is_up.store(is_up, Ordering::Relaxed);
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Connects once, so that a command fails at once where [`open`](Self::open) tries again for
@@ -147,8 +137,13 @@ impl Store {
 
     async fn sqlite(options: SqliteConnectOptions) -> sqlx::Result<(Pool, Pool)> {
         let options = sqlite_options(options);
-        let queries = sqlite_pool(QUERY_CONNECTIONS_MAX).connect_lazy_with(options.clone());
-        let pool = sqlite_pool(CONNECTIONS_MAX).connect_with(options).await?;
+        // A database in memory would end with its connection. No disk of it can be full.
+        let pool = |connections_max| {
+            sqlite_pool(connections_max)
+                .after_release(|connection, _| Box::pin(is_clean_sqlite(connection)))
+        };
+        let queries = pool(QUERY_CONNECTIONS_MAX).connect_lazy_with(options.clone());
+        let pool = pool(CONNECTIONS_MAX).connect_with(options).await?;
         Ok((Pool::Sqlite(pool), Pool::Sqlite(queries)))
     }
 
@@ -164,6 +159,7 @@ impl Store {
                 .after_connect(|connection, _| {
                     Box::pin(async { connection.execute(END_IDLE_TRANSACTIONS).await.map(|_| ()) })
                 })
+                .after_release(|connection, _| Box::pin(is_clean_postgres(connection)))
         };
         let queries = pool(QUERY_CONNECTIONS_MAX).connect_lazy_with(options.clone());
         let pool = pool(CONNECTIONS_MAX).connect_with(options).await?;

@@ -27,7 +27,7 @@ use crate::{
         Database, Emulator, MODEL,
         door::message,
         poll,
-        program::{Folder, featherwire, run, started},
+        program::{Folder, Log, featherwire, run, started},
         prompt,
         rest::http,
     },
@@ -61,7 +61,12 @@ impl House {
         }
     }
 
-    async fn serve(&self, mut command: Command) -> (Child, String) {
+    async fn serve(&self, command: Command) -> (Child, String) {
+        let (child, address, _) = self.serve_with_log(command).await;
+        (child, address)
+    }
+
+    async fn serve_with_log(&self, mut command: Command) -> (Child, String, Log) {
         command
             .env("FEATHERWIRE_DATABASE_URL", &self.database.url)
             .env("FEATHERLESS_API_KEY", "upstream")
@@ -69,8 +74,18 @@ impl House {
                 "FEATHERLESS_BASE_URL",
                 format!("http://{}/v1", self.emulator.address),
             );
-        let (child, address, _) = started(command).await;
-        (child, address)
+        started(command).await
+    }
+
+    /// What the database says that keys have spent.
+    async fn spent_in_sqlite(&self) -> u64 {
+        let mut connection = SqliteConnection::connect(&self.database.url).await.unwrap();
+        let spent = "SELECT SUM(spent) FROM featherwire_spending";
+        let spent: i64 = sqlx::query_scalar(spent)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        u64::try_from(spent).unwrap()
     }
 
     /// How many calls the emulator has answered.
@@ -271,37 +286,96 @@ fn has_spill(directory: &Path) -> bool {
     names.any(|name| name.to_str().unwrap().ends_with(".spill"))
 }
 
-#[cfg(unix)]
+/// The largest file that a running gateway may write, in bytes. `None`: any. With 0, each write fails
+/// as on a full disk.
+#[cfg(target_os = "linux")]
+fn limit_files(gateway: &Child, bytes: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let pid = i32::try_from(gateway.id().unwrap()).unwrap();
+    let limit = Rlimit {
+        current: bytes,
+        maximum: None,
+    };
+    prlimit(Pid::from_raw(pid), Resource::Fsize, limit).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+async fn database_up(address: &str, viewer: &str) -> f64 {
+    let metrics = http().get(format!("{address}/metrics")).bearer_auth(viewer);
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    let mut lines = metrics.lines();
+    let line = lines.find_map(|line| line.strip_prefix("featherwire_database_up "));
+    line.expect(&metrics).parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
 #[tokio::test]
-async fn calls_go_on_while_the_disk_is_full_and_their_records_follow() {
+async fn calls_go_on_while_the_disk_is_full_and_their_records_follow_without_a_restart() {
     let house = House::of(Database::sqlite()).await;
-    // No file of the gateway may have more than this number of blocks of 512 bytes: the log of
-    // SQLite is soon full.
+    let viewer = ["create", "--name", "ops", "--admin", "viewer"];
+    let viewer = house.database.keys_json(&viewer).await;
+    // The signal of a file that is too large would end the program.
     let serve = serve_command();
     let mut command = Command::new("sh");
     command
-        .args(["-c", r#"trap "" XFSZ; ulimit -f 1000; exec "$0" "$@""#])
+        .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#])
         .arg(serve.as_std().get_program())
         .args(serve.as_std().get_args())
         .env_clear()
         .kill_on_drop(true);
-    let (gateway, address) = house.serve(command).await;
-    let mut load = Load::start(&address, &house.secret);
+    let (gateway, address, mut log) = house.serve_with_log(command).await;
     let path = house.database.url.trim_start_matches("sqlite:");
-    let spill = PathBuf::from(path).parent().unwrap().to_owned();
-    poll::until("a file has records", async || has_spill(&spill)).await;
+    let directory = PathBuf::from(path).parent().unwrap().to_owned();
+    let is_up = async || database_up(&address, text(&viewer, "secret")).await > 0.5;
+    let mut load = Load::start(&address, &house.secret);
+    load.answers(200).await;
+    assert!(is_up().await);
+
+    let began = std::time::Instant::now();
+    // Not even a file for records can be written.
+    limit_files(&gateway, Some(0));
+    poll::until("the metrics tell it", async || !is_up().await).await;
+    for _ in 0..10 {
+        load.answers(50).await;
+        assert!(!is_up().await, "reads succeed");
+        assert!(!has_spill(&directory), "a file without records");
+    }
+    // Records have room now, and the log of the database has none.
+    limit_files(&gateway, Some(64 * 1024));
+    poll::until("a file has records", async || has_spill(&directory)).await;
     load.answers(500).await;
+
+    limit_files(&gateway, None);
+    poll::until("the records in files are taken over", async || {
+        !has_spill(&directory) && is_up().await
+    })
+    .await;
+    load.answers(200).await;
     let (calls, tokens) = load.end().await;
     end(gateway).await;
+    house.check_ledger(calls, tokens).await;
+    assert_eq!(house.spent_in_sqlite().await, tokens);
 
-    // The next one has room.
-    let (gateway, address) = house.serve(serve_command()).await;
-    let answer = post(&address, &house.secret, prompt(MODEL, "hi"), &[]).await;
-    let (status, answer) = json_of(answer).await;
-    assert_eq!(status, 200, "{answer}");
-    let tokens = tokens + answer["usage"]["total_tokens"].as_u64().unwrap();
-    end(gateway).await;
-    house.check_ledger(calls + 1, tokens).await;
+    let mut lines = Vec::new();
+    while let Some(line) = log.recv().await {
+        lines.push(line);
+    }
+    let minutes = usize::try_from(began.elapsed().as_secs() / 60).unwrap();
+    for (start, end) in [
+        (
+            " WARN the database takes no records of calls",
+            " INFO the database takes records of calls again",
+        ),
+        (
+            " WARN what keys spend cannot be saved now",
+            " INFO what keys spend is saved again",
+        ),
+    ] {
+        let [starts, ends] =
+            [start, end].map(|text| lines.iter().filter(|line| line.contains(text)).count());
+        assert!((1..=1 + minutes).contains(&starts), "{lines:#?}");
+        assert!((1..=starts).contains(&ends), "{lines:#?}");
+    }
 }
 
 #[tokio::test]
@@ -342,13 +416,5 @@ async fn calls_go_on_while_the_clock_jumps() {
     let (calls, tokens) = load.end().await;
     end(gateway).await;
     house.check_ledger(calls, tokens).await;
-    let mut connection = SqliteConnection::connect(&house.database.url)
-        .await
-        .unwrap();
-    let spent = "SELECT SUM(spent) FROM featherwire_spending";
-    let spent: i64 = sqlx::query_scalar(spent)
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
-    assert_eq!(u64::try_from(spent), Ok(tokens));
+    assert_eq!(house.spent_in_sqlite().await, tokens);
 }

@@ -4,7 +4,7 @@
 use featherwire::{
     keys::{Directory, Refresh, Repository},
     ledger::{Queries, Settings, UsageQuery, Writer},
-    store::{Pool, Store},
+    store::{BeginWrite, Pool, Store},
 };
 use futures_util::FutureExt;
 use sqlx::pool::PoolConnection;
@@ -256,5 +256,61 @@ async fn questions_that_take_long_hold_up_neither_keys_nor_budgets_nor_records()
         let query = UsageQuery::default();
         let question = queries.usage(&query);
         assert!(question.now_or_never().is_none(), "it waits for the others");
+    }
+}
+
+/// Statements that fail on a full disk end the transaction, and so does a caller who leaves while
+/// one begins. What follows must not be in it.
+#[tokio::test]
+async fn each_transaction_begins_outside_of_those_before() {
+    for database in Database::each().await {
+        let store = Store::open(&database.location()).await.unwrap();
+        store.migrate().await.unwrap();
+        match store.pool() {
+            Pool::Sqlite(pool) => {
+                for mut connection in all_of(pool).await {
+                    // It is full from now on, for this connection.
+                    let full = sqlx::raw_sql("PRAGMA max_page_count = 1");
+                    full.execute(&mut *connection).await.unwrap();
+                }
+                let mut failures = 0;
+                while !writes_much(pool).await {
+                    failures += 1;
+                }
+                assert_eq!(failures, pool.options().get_max_connections());
+                leave_while_beginning(pool).await;
+                assert!(writes_much(pool).await);
+            }
+            Pool::Postgres(pool) => {
+                leave_while_beginning(pool).await;
+                let begun = "SELECT transaction_timestamp() < statement_timestamp()";
+                let is_inside: bool = sqlx::query_scalar(begun).fetch_one(pool).await.unwrap();
+                assert!(!is_inside);
+            }
+        }
+    }
+}
+
+async fn leave_while_beginning<P: BeginWrite>(pool: &P) {
+    for _ in 0..50 {
+        let mut begin = std::pin::pin!(pool.begin_write());
+        for _ in 0..4 {
+            if begin.as_mut().now_or_never().is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Whether there is room for a row of a megabyte.
+async fn writes_much(pool: &sqlx::SqlitePool) -> bool {
+    let mut transaction = pool.begin_write().await.unwrap();
+    let insert = "INSERT INTO featherwire_call_blocks (second, id, calls, content) \
+                  VALUES (0, randomblob(16), 1, zeroblob(1000000))";
+    let written = sqlx::query(insert).execute(&mut *transaction).await;
+    match written {
+        Ok(_) => transaction.commit().await.is_ok(),
+        Err(_) => false,
     }
 }

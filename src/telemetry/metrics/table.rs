@@ -126,7 +126,7 @@ metrics! {
     LEDGER_LOST = Counter "featherwire_ledger_lost_records_total" []
         "Records of calls that were lost";
     DATABASE_UP = Gauge "featherwire_database_up" []
-        "1 if the last statement reached the database, 0 if not";
+        "1 if the database answers and has taken what was last written, 0 if not";
     CERTIFICATE_EXPIRY = Gauge "featherwire_certificate_expiry_timestamp_seconds" ["listener"]
         "When the certificate in use expires, in seconds since 1970. Absent without TLS";
     CERTIFICATE_FAILURES = Counter "featherwire_certificate_reload_failures_total" ["listener"]
