@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"featherwire.example/go"
+	featherwirev1 "featherwire.example/go/featherwire/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+func main() {
+	client, err := featherwire.New(featherwire.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	stream, err := client.StreamChat(
+		context.Background(), &featherwirev1.CreateChatCompletionRequest{
+			Model: "meta-llama/Meta-Llama-3.1-8B-Instruct",
+			Messages: []*featherwirev1.ChatMessage{
+				{Role: "user", Content: proto.String("Say hello in 5 words")},
+			},
+		})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer stream.Close()
+	for stream.Next() {
+		fmt.Print(stream.Text())
+	}
+	fmt.Println()
+	answer, err := stream.Answer()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(answer.Usage.GetTotalTokens(), "tokens")
+}
