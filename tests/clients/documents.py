@@ -1,4 +1,4 @@
-"""Checks README.md, CONTRIBUTING.md and docs/: runs their examples, and compares their tables with the
+"""Checks README.md, CONTRIBUTING.md, docs/ and clients/: runs their examples, and compares their tables with the
 program.
 
 An example is a fenced block after a comment that only readers of the source see:
@@ -21,7 +21,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text()
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for path in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        ROOT / "clients/README.md",
+        *sorted((ROOT / "clients").glob("*/README.md")),
+    ]
 }
 README_LINES_MAX = 300
 BLOCK = re.compile(r"^<!-- (serve|test|try|try in a browser)(?:: (.+?))? -->\n```(\w+)\n(.*?)^```$", re.M | re.S)
