@@ -15,6 +15,7 @@ use super::members::Members;
 use super::refusal::Refusal;
 use super::seeded_rng::{self, SeededRng};
 use super::state::Shared;
+use crate::base64;
 
 const DIMENSIONS_MAX: i64 = 4096;
 
@@ -125,26 +126,8 @@ impl Encoding {
                     .iter()
                     .flat_map(|component| component.to_le_bytes())
                     .collect();
-                Value::String(base64(&bytes))
+                Value::String(base64::encode(&bytes))
             }
         }
     }
-}
-
-/// Standard base64 with padding. The function is too small to justify a dependency.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for index in 0..4 {
-            let digit = (bits >> (18 - 6 * index)) & 63;
-            let symbol = ALPHABET
-                .get(digit as usize)
-                .map(|symbol| char::from(*symbol));
-            text.push(symbol.filter(|_| index <= group.len()).unwrap_or('='));
-        }
-    }
-    text
 }
