@@ -10,6 +10,7 @@ use super::{
     failure::Failure,
     ledger::{Filter, Source, rfc3339_ms, short_number, short_time, time},
     output,
+    progress::Progress,
 };
 use crate::{
     clock::UnixMs,
@@ -80,6 +81,7 @@ enum End {
 
 impl Calls {
     pub async fn run(self) -> Result<ExitCode, Failure> {
+        let progress = Progress::start("reading the calls");
         let source = Source::open(&self.place).await?;
         let mut calls = CallFilter {
             model: self.model.clone(),
@@ -108,6 +110,7 @@ impl Calls {
             source.each(&recent, see).await?;
         }
         let mut calls = source.last(&filter, self.limit).await?;
+        drop(progress);
         calls.reverse();
         let widths = Widths::new(columns::of_terminal(), &calls);
         if self.json && !self.follow {

@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 
 use super::{
     failure::Failure,
-    output,
+    output, printable,
+    progress::Progress,
     tls_problem::{self, Server},
 };
 use crate::{
@@ -55,8 +56,8 @@ impl Check {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(CheckError::Output(failure)) => Err(failure),
             Err(CheckError::Upstream(error)) => {
-                let (code, kind, message) =
-                    (error.code(), error.kind().row().openai, error.message());
+                let (code, kind) = (error.code(), error.kind().row().openai);
+                let message = printable::text(error.message());
                 output::print(format_args!(
                     "\nproblem   {code} ({kind})\n          {message}\n"
                 ))?;
@@ -95,8 +96,10 @@ impl Check {
             }),
             ..CreateChatCompletionRequest::default()
         };
+        let progress = Progress::start(format!("waiting for {}", self.model));
         let started = Instant::now();
         let reply = chat.stream(Call::internal(), Box::new(request)).await?;
+        progress.end();
         if let Some(Ok(id)) = reply
             .headers
             .get(UPSTREAM_REQUEST_ID)
@@ -105,6 +108,7 @@ impl Check {
             output::print(format_args!("request   {id}\n"))?;
         }
         output::print("\nanswer    ")?;
+        // The spinner would stand in the line of the answer, so there is none from here on.
         let (mut stream, mut first, mut usage) = (reply.answer, None, None::<Usage>);
         while let Some(chunk) = stream.next().await {
             let chunk = match chunk {
@@ -120,7 +124,7 @@ impl Check {
                     if !text.is_empty() {
                         first.get_or_insert_with(|| started.elapsed());
                     }
-                    output::print(text)?;
+                    output::print(printable::text(&text))?;
                 }
             }
         }

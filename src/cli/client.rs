@@ -19,6 +19,7 @@ use super::{
     client_tls,
     failure::Failure,
     gateway_stream::{self, GatewayStream},
+    printable,
 };
 use crate::{config::Gateway, ledger::KeysNamedError};
 
@@ -149,11 +150,9 @@ pub fn failure(status: &Status) -> Failure {
             "the gateway requires one of its keys: set --api-key or FEATHERWIRE_API_KEY ({name})"
         ));
     }
-    Failure::failed(format_args!(
-        "{} ({name}){}",
-        status.message(),
-        help.unwrap_or_default()
-    ))
+    let sentence = format!("{} ({name}){}", status.message(), help.unwrap_or_default());
+    // It may repeat a text of the upstream.
+    Failure::failed(printable::text(&sentence))
 }
 
 /// What the errors of a gateway mean for an administrator.

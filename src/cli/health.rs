@@ -16,7 +16,8 @@ use super::{
     client_tls,
     failure::Failure,
     gateway_stream::{self, GatewayStream},
-    output,
+    output, printable,
+    progress::Progress,
 };
 use crate::config;
 
@@ -43,7 +44,9 @@ impl Health {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         let gateway = self.place.url();
         let path = if self.live { "/healthz" } else { "/readyz" };
+        let progress = Progress::start(format!("asking {gateway}{path}"));
         let answer = timeout(TIMEOUT, ask(&self.place, &gateway, path)).await;
+        drop(progress);
         let (status, text) = answer.unwrap_or_else(|_| {
             let seconds = TIMEOUT.as_secs();
             Err(Failure::failed(format_args!(
@@ -52,7 +55,7 @@ impl Health {
         })?;
         let line = text.lines().next().unwrap_or_default();
         // Another program may listen there.
-        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        let line = printable::line(line);
         if status == StatusCode::OK {
             output::print(format_args!("{line}\n"))?;
             return Ok(ExitCode::SUCCESS);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{database, failure::Failure};
+use super::{database, failure::Failure, progress::Progress};
 use crate::config;
 
 /// Creates the database, or brings its tables to the version of this program. `featherwire serve`
@@ -17,8 +17,10 @@ pub struct Migrate {
 
 impl Migrate {
     pub async fn run(self) -> Result<ExitCode, Failure> {
+        let progress = Progress::start("bringing the database to the version of this program");
         let (store, migrated) = database::create_and_migrate(&self.database).await?;
         store.close().await;
+        drop(progress);
         database::print(&store, migrated)?;
         Ok(ExitCode::SUCCESS)
     }

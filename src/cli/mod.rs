@@ -34,6 +34,8 @@ mod listen;
 mod migrate;
 mod models;
 mod output;
+mod printable;
+mod progress;
 #[cfg_attr(
     not(unix),
     allow(dead_code, reason = "without SIGHUP, nothing is read again")
@@ -41,6 +43,7 @@ mod output;
 mod reload;
 mod serve;
 mod shutdown_signal;
+mod style;
 mod supervisor;
 mod tls_problem;
 mod units;
@@ -96,7 +99,7 @@ enum Command {
     Check(check::Check),
     /// Ask a running gateway whether it is ready, as a container's health check does
     Health(health::Health),
-    /// Stream an answer from a running gateway into the terminal
+    /// Stream answers from a running gateway into the terminal: to one prompt, or in a session
     Chat(chat::Chat),
     /// Show the catalogue of a running gateway as a table
     Models(models::Models),

@@ -4,7 +4,7 @@ use std::{fmt::Write, process::ExitCode};
 
 use clap::Args;
 
-use super::{client, failure::Failure, output};
+use super::{client, failure::Failure, output, printable, progress::Progress};
 use crate::{
     config,
     proto::v1::{ListModelsRequest, Model, ModelFilter, model_service_client::ModelServiceClient},
@@ -35,7 +35,9 @@ pub struct Models {
 
 impl Models {
     pub async fn run(self) -> Result<ExitCode, Failure> {
+        let progress = Progress::start(format!("connecting to {}", self.gateway.gateway));
         let (channel, key) = client::connect(&self.gateway).await?;
+        progress.say("reading the catalogue");
         let mut client = ModelServiceClient::with_interceptor(channel, key)
             .max_decoding_message_size(client::MESSAGE_BYTES_MAX);
         let filter = ModelFilter {
@@ -57,11 +59,13 @@ impl Models {
                 .map_err(|status| client::failure(&status))?
                 .into_inner();
             models.extend(page.models);
+            progress.say(format!("reading the catalogue · {} models", models.len()));
             match page.next_page_token {
                 Some(token) if models.len() < self.limit => request.page_token = token,
                 _ => break page.total_size.unwrap_or_default(),
             }
         };
+        drop(progress);
         models.truncate(self.limit);
         output::print(table(&models))?;
         output::tell(format_args!("{} of {total} models\n", models.len()));
@@ -79,8 +83,8 @@ fn table(models: &[Model]) -> String {
             ""
         };
         [
-            model.id.clone(),
-            class,
+            printable::line(&model.id).into_owned(),
+            printable::line(&class).into_owned(),
             number(model.context_length),
             number(model.concurrency_cost),
             gated.to_owned(),

@@ -48,3 +48,11 @@ fn write(level: Level, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }
+
+/// Writes to standard error what only a terminal can show, such as a spinner. It is no sentence,
+/// and never in the log.
+pub(super) fn draw(picture: impl Display) {
+    let mut err = io::stderr().lock();
+    // As for sentences: there is no other place.
+    let _ = write!(err, "{picture}").and_then(|()| err.flush());
+}

@@ -82,9 +82,13 @@ impl Database {
 
     /// The directory for data: `--data-dir`, or that of the user. `None` if the user has none.
     pub fn directory(&self) -> Option<PathBuf> {
-        let own = || users_data_directory(|name| env::var_os(name).map(PathBuf::from));
-        self.data_dir.clone().or_else(own)
+        self.data_dir.clone().or_else(own_data_directory)
     }
+}
+
+/// `featherwire` in the user's data directory. `None` if the user has none.
+pub(super) fn own_data_directory() -> Option<PathBuf> {
+    users_data_directory(|name| env::var_os(name).map(PathBuf::from))
 }
 
 /// `featherwire` in the directory in which the user's programs keep their data.

@@ -3,7 +3,8 @@
 //!
 //! Each group of options has a file: [`serve`](Serve), [`upstream`](Upstream), [`models`](Models),
 //! [`units`](Units), [`tls`](Tls), [`emulator`](EmulatorOptions), [`gateway`](Gateway),
-//! [`health`](HealthPlace), [`tracing`](Tracing) and [`logging`](Logging).
+//! [`health`](HealthPlace), [`terminal`](ChatHistory), [`tracing`](Tracing) and
+//! [`logging`](Logging).
 
 mod address;
 mod database;
@@ -26,6 +27,7 @@ pub(crate) mod regular_file;
 mod serve;
 mod setting;
 mod sources;
+mod terminal;
 mod tls;
 mod tls_file;
 mod tracing;
@@ -51,6 +53,7 @@ pub use proxy::proxy;
 pub use serve::Serve;
 pub use setting::{CONFIG_VARIABLE, Kind, Setting, Settings, quoted};
 pub use sources::{Environment, Found, Origin, Sources};
+pub use terminal::{ChatHistory, allows_colours, is_dumb};
 pub use tls::{CertificateKey, CertificateName, IsLoopback, Tls, TlsFiles};
 pub use tls_file::TlsFile;
 pub(crate) use tls_file::problem_of_pair;

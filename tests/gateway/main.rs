@@ -24,6 +24,8 @@ mod catalogue;
 mod chaos;
 mod charges;
 mod chat;
+#[cfg(target_os = "linux")]
+mod chat_sessions;
 mod circuits;
 mod cli;
 mod completions_and_embeddings;
@@ -45,6 +47,8 @@ mod faults;
 mod following;
 mod frames;
 mod framing;
+#[cfg(target_os = "linux")]
+mod full_screen;
 mod fuzzing;
 mod grpc_compression;
 mod half_open;

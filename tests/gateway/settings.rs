@@ -81,6 +81,7 @@ async fn an_error_about_a_bad_value_names_its_variable_its_flag_and_an_example_b
                 "FEATHERWIRE_API_KEYS",
                 "FEATHERWIRE_APP_TITLE",
                 "FEATHERWIRE_APP_URL",
+                "FEATHERWIRE_CHAT_HISTORY",
                 "FEATHERWIRE_CONFIG",
                 "FEATHERWIRE_DATA_DIR",
                 "FEATHERWIRE_MODEL",

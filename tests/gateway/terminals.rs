@@ -6,9 +6,10 @@ use crate::{
     key_limits::post,
     keys::{end, serve, text},
     support::{
-        Database, MODEL,
+        Database, Gateway, MODEL, Reply, Scripted,
         program::{Ended, featherwire, run},
         prompt,
+        pty::Terminal,
     },
 };
 
@@ -28,7 +29,9 @@ async fn in_terminal(database: &Database, columns: u16, arguments: &str) -> Ende
     let mut script = tokio::process::Command::new("script");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     script.env_clear();
-    script.envs(std::env::vars().filter(|(name, _)| matches!(name.as_str(), "PATH" | "TERM")));
+    script.envs(std::env::vars().filter(|(name, _)| name == "PATH"));
+    // A spinner of a slow machine would be part of the output.
+    script.env("TERM", "dumb");
     script.env("FEATHERWIRE_DATABASE_URL", &database.url);
     script.current_dir(std::env::temp_dir());
     let ended = run(script.stdin(std::process::Stdio::null())).await;
@@ -148,4 +151,15 @@ async fn models_that_differ_differ_in_a_terminal_and_are_whole_elsewhere() {
             .await
             .contains("invalid_value")
     );
+}
+
+#[tokio::test]
+async fn a_command_that_waits_shows_a_spinner_and_ctrl_c_ends_it() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut terminal = Terminal::run(60, 10, &["models", "--gateway", &gateway.url("")]);
+    terminal.until("reading the catalogue · 0.").await;
+    terminal.until("reading the catalogue · 1.").await;
+    terminal.press("\u{3}");
+    assert_eq!(terminal.wait().await, None, "the signal ends it");
 }

@@ -14,6 +14,7 @@ use crate::{
         database,
         failure::Failure,
         output,
+        progress::Progress,
     },
     config,
     keys::{Actor, BudgetStatus, Key, KeySettings, KeysError, Repository, Role, SecretKind},
@@ -78,6 +79,7 @@ fn of(errors: AdminErrors, id: Uuid) -> impl Fn(Status) -> Failure {
 impl Source {
     /// Opens the database, which must exist, or connects to the gateway.
     pub(super) async fn open(from: &config::AdminPlace) -> Result<Self, Failure> {
+        let _progress = Progress::start("opening the keys");
         match from.gateway() {
             Some(gateway) => Self::connect(&gateway).await,
             None => {
@@ -89,6 +91,7 @@ impl Source {
 
     /// The same. A database that does not exist is created.
     pub(super) async fn create_or_open(from: &config::AdminPlace) -> Result<Self, Failure> {
+        let _progress = Progress::start("opening the keys");
         match from.gateway() {
             Some(gateway) => Self::connect(&gateway).await,
             None => {

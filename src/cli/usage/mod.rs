@@ -9,6 +9,7 @@ use super::{
     failure::Failure,
     ledger::{Source, time},
     output,
+    progress::Progress,
 };
 use crate::{
     clock::{UnixMs, now},
@@ -89,6 +90,7 @@ impl Usage {
                 "{problem}: give for example --since 7d --until 1d"
             )));
         }
+        let progress = Progress::start("adding up the calls");
         let source = Source::open(&self.place).await?;
         let query = UsageQuery {
             grouping: Grouping {
@@ -106,6 +108,7 @@ impl Usage {
         };
         let (rows, total) = source.usage(&self.key, query).await?;
         source.close().await;
+        drop(progress);
         let format = if self.json { Format::Json } else { self.format };
         match format {
             Format::Json => output::print(show::json(&rows, self.by)?)?,

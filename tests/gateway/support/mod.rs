@@ -13,6 +13,8 @@ pub mod law;
 pub mod models;
 pub mod poll;
 pub mod program;
+#[cfg(target_os = "linux")]
+pub mod pty;
 pub mod raw;
 pub mod requests;
 pub mod rest;
