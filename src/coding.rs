@@ -15,6 +15,7 @@ use bytes::Bytes;
 use flate2::{
     Compression, read::DeflateDecoder, read::MultiGzDecoder, read::ZlibDecoder, write::GzEncoder,
 };
+use http::{HeaderMap, header};
 use http_body::{Body, Frame};
 use ruzstd::decoding::StreamingDecoder;
 
@@ -157,6 +158,30 @@ fn zstd_window(frame: &[u8]) -> Option<(u64, bool)> {
     Some((if size_bytes == 2 { size + 256 } else { size }, true))
 }
 
+/// Whether a caller with these headers accepts a body that is compressed by gzip.
+pub fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let (mut gzip, mut any) = (None, None);
+    for item in values.flat_map(|value| value.split(',')) {
+        let mut parts = item.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        let is_taken =
+            quality.is_none_or(|quality| quality.parse().is_ok_and(|quality: f32| quality > 0.0));
+        match () {
+            () if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
+                gzip = Some(is_taken)
+            }
+            () if name == "*" => any = Some(is_taken),
+            () => {}
+        }
+    }
+    gzip.or(any).unwrap_or(false)
+}
+
 /// A body that is compressed with gzip while it is sent, piece by piece.
 pub struct Gzip {
     rest: Bytes,
@@ -223,6 +248,7 @@ impl Body for Gzip {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use http_body_util::BodyExt;
 
     use super::*;
@@ -271,5 +297,37 @@ mod tests {
         let decoded = Coding::Gzip.decode(&bomb, 1024 * 1024, count).await;
         assert!(matches!(decoded, Err(Undecodable::TooLarge)), "{decoded:?}");
         assert!(bytes <= 1024 * 1024, "{bytes}");
+    }
+
+    #[test]
+    fn gzip_is_only_for_callers_who_accept_it() {
+        let takes = |value: &'static str| {
+            accepts_gzip(&HeaderMap::from_iter([(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static(value),
+            )]))
+        };
+        for value in [
+            "gzip",
+            "GZIP",
+            "deflate, gzip;q=0.5",
+            "br, x-gzip",
+            "*",
+            "gzip;q=1, *;q=0",
+        ] {
+            assert!(takes(value), "{value}");
+        }
+        for value in [
+            "",
+            "br",
+            "identity",
+            "gzip;q=0",
+            "gzip; q=0.0, *",
+            "*;q=0",
+            "gzipped",
+        ] {
+            assert!(!takes(value), "{value}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

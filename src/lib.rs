@@ -1,20 +1,21 @@
 //! Featherwire: the gateway through which people use [Featherless.ai](https://featherless.ai). One
-//! port serves gRPC, gRPC-Web and the OpenAI REST shape, and one implementation stands behind all
-//! three.
+//! port serves gRPC, gRPC-Web, Connect and the OpenAI REST shape, and one implementation stands behind
+//! all of them.
 //!
 //! # Data flow
 //!
 //! ```text
 //! gRPC, gRPC-Web ─► grpc ─┐                                          ┌─► grpc ─► gRPC, gRPC-Web
-//!              protobuf   ├─► service ─► admission ─► upstream ─► SSE ─┤   protobuf
+//! and Connect   protobuf  ├─► service ─► admission ─► upstream ─► SSE ─┤   protobuf, and Connect
 //! REST ───────────► rest ─┘                                          └─► rest ─► JSON, SSE
 //!              JSON                                                        JSON
 //! ```
 //!
 //! A request is one value that goes down; an answer is one value, or one stream, that comes up. The
-//! generated protobuf types are the only model, and JSON is a second codec for them. The two doors
-//! differ in their codec and in the form of their errors, and in nothing else. Dropping a stream
-//! gives back all that it holds, first of all the upstream connection.
+//! generated protobuf types are the only model, and JSON is a second codec for them. Connect is a
+//! form of gRPC here ([`grpc`]), and its JSON is made of protobuf by the descriptors of the contract.
+//! The two doors differ in their codec and in the form of their errors, and in nothing else. Dropping
+//! a stream gives back all that it holds, first of all the upstream connection.
 //!
 //! A call has one life cycle: it begins when its head has arrived, and ends once, as finished,
 //! failed or cancelled ([`service::call`]).
@@ -82,7 +83,7 @@
 //!   enough. Its wait has a limit.
 //! - What a call takes from the budgets of its key is reserved before it goes upstream, and settled
 //!   once, at its end. Its record in the ledger says the same.
-//! - Nothing per chunk builds a generic JSON value.
+//! - Nothing per chunk builds a generic value, except for Connect with JSON.
 //! - Nothing is retried after a byte of the answer has been sent to the caller.
 //! - Keys, prompts and answers are in no log line, in no span and in no error message.
 

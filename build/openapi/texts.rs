@@ -10,7 +10,7 @@ pub(super) const GENERATED_STREAM: &str = "Most clients that are generated from 
 
 pub(super) const OVERVIEW: &str = "\
 The gateway to [Featherless.ai](https://featherless.ai). This is its REST API, compatible with \
-OpenAI's API. The same port answers gRPC and gRPC-Web (`featherwire.v1`, with reflection).
+OpenAI's API. The same port answers gRPC, gRPC-Web and Connect (`featherwire.v1`, with reflection).
 
 - A request with a body needs `Content-Type: application/json`.
 - In a request, `null` means the same as an absent member. Write integers without a fraction: \

@@ -54,7 +54,7 @@ mod usage_error;
 const THREADS_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// No doc comment: its last full stop would be left out.
-const ABOUT: &str = "The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on \
+const ABOUT: &str = "The gateway to Featherless.ai: gRPC, gRPC-Web, Connect and the OpenAI REST shape on \
                      one port. Each option can also be set by the variable shown with it, in the \
                      environment or in a file `.env` in the working directory, or in the file of \
                      --config. The exit code is 0 \

@@ -188,7 +188,7 @@ fn print_banner(
         address.to_string()
     };
     output::tell(format_args!(
-        "Featherwire {} on {scheme}://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on \
+        "Featherwire {} on {scheme}://{address}\n  gRPC, gRPC-Web, Connect and REST (/v1/chat/completions) on \
          this port; answers come from {upstream}\n  {callers}\n{missing}  documentation: \
          {scheme}://{link_host}/docs\n",
         build_info::version_and_revision()

@@ -32,7 +32,7 @@ use crate::workers::WORKERS_MAX;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::CALLERS)]
 pub struct Serve {
-    /// Address and port of the one listener: gRPC, gRPC-Web and REST
+    /// Address and port of the one listener: gRPC, gRPC-Web, Connect and REST
     #[arg(
         long,
         env = "FEATHERWIRE_LISTEN",

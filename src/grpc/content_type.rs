@@ -85,3 +85,13 @@ fn text(headers: &HeaderMap, name: HeaderName) -> &str {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default()
 }
+
+/// What a caller with the JSON of the REST door calls instead of the method with this path.
+pub(super) fn rest_path(path: &str) -> &'static str {
+    match path.trim_start_matches('/').split('/').next() {
+        Some("featherwire.admin.v1.KeyService") => "/admin/v1/keys",
+        Some("featherwire.admin.v1.UsageService") => "/admin/v1/usage and /admin/v1/calls",
+        Some("featherwire.v1.CallerService") => "GET /v1/key and GET /v1/usage",
+        _ => "POST /v1/chat/completions",
+    }
+}

@@ -76,8 +76,8 @@ impl MessageValidator {
             return Err(Error::new(ErrorCode::InvalidFrame, message));
         }
         if flag == 1 && self.rules.coding.is_none() {
-            let message = "A message is marked as compressed, but there is no header \
-                           grpc-encoding: send the header, or the byte 0";
+            let message = "A message is marked as compressed, but no header names its coding: send \
+                           grpc-encoding (Connect: connect-content-encoding), or the byte 0";
             return Err(Error::new(ErrorCode::InvalidFrame, message));
         }
         if length > self.rules.bytes_max {

@@ -22,6 +22,12 @@ impl Prefix {
             length: usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX),
         }
     }
+
+    /// Encodes a prefix. A length beyond what it can hold becomes the largest one.
+    pub(super) fn write(self) -> [u8; PREFIX_BYTES] {
+        let [a, b, c, d] = u32::try_from(self.length).unwrap_or(u32::MAX).to_be_bytes();
+        [self.flag, a, b, c, d]
+    }
 }
 
 /// A boundary in a stream of messages.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use prost_types::{MethodOptions, method_options::IdempotencyLevel};
+
 use super::descriptor_set::File;
 use crate::error::{Error, ErrorCode};
 
@@ -13,6 +15,10 @@ const QUOTED_CHARS_MAX: usize = 128;
 pub(crate) struct Method {
     /// Whether the request is a stream of messages. If not, it has exactly one.
     pub(crate) takes_stream: bool,
+    /// Whether the answer is a stream of messages. If not, it has exactly one.
+    pub(crate) is_stream: bool,
+    /// Whether a call may change something. If not, Connect also has it as a `GET`.
+    pub(crate) has_side_effects: bool,
 }
 
 /// The methods of each service, by the service's full name.
@@ -30,8 +36,14 @@ impl Methods {
         });
         let methods = services.map(|(file, service)| {
             let methods = service.method.iter().map(|method| {
-                let takes_stream = method.client_streaming();
-                (method.name().to_owned(), Method { takes_stream })
+                let options = method.options.as_ref();
+                let level = options.map(MethodOptions::idempotency_level);
+                let properties = Method {
+                    takes_stream: method.client_streaming(),
+                    is_stream: method.server_streaming(),
+                    has_side_effects: level != Some(IdempotencyLevel::NoSideEffects),
+                };
+                (method.name().to_owned(), properties)
             });
             (
                 format!("{}.{}", file.proto.package(), service.name()),

@@ -1,5 +1,5 @@
-//! The gRPC door: protobuf in, a method of the services, protobuf out. It serves gRPC and gRPC-Web,
-//! and the protocols of health and reflection.
+//! The gRPC door: protobuf in, a method of the services, protobuf out. It serves gRPC, gRPC-Web and
+//! Connect, and the protocols of health and reflection.
 //!
 //! It is built like the [REST door](crate::rest), with the same names for the same things:
 //!
@@ -15,6 +15,7 @@
 //! | `response` | statuses and replies | JSON bodies |
 //! | `unary`, `stream` | the bodies of answers | `stream`; `sse` has its events |
 //! | `compression` | `grpc-encoding` | `Content-Encoding` |
+//! | `connect` | Connect, translated from and to gRPC | |
 //! | `unknown` | methods that don't exist | paths that don't exist |
 //!
 //! Which layers a request passes, and in which order, [`server`](crate::server) says.
@@ -24,6 +25,7 @@ mod admin;
 mod call;
 mod caller;
 pub(crate) mod compression;
+pub(crate) mod connect;
 mod content_type;
 pub(crate) mod descriptor_set;
 mod exchange;

@@ -1,5 +1,5 @@
-//! The first step of the gRPC door: checks that a request is gRPC and names a known method. Later
-//! steps would refuse other requests without an explanation.
+//! The first step of the gRPC door: checks that a request is gRPC and names a known method, and
+//! translates gRPC-Web and Connect. Later steps would refuse other requests without an explanation.
 
 use std::{convert::Infallible, future::Future};
 
@@ -12,8 +12,10 @@ use tower::{Layer, Service, service_fn};
 
 use super::{
     compression::encoding,
+    connect,
     content_type::Form,
     methods::Methods,
+    request::MessageChecks,
     response::{explain, refuse, refuse_form},
 };
 use crate::{
@@ -21,14 +23,17 @@ use crate::{
     service::Door,
 };
 
-/// Passes gRPC and gRPC-Web requests to known methods to `next`, as gRPC, and refuses all others.
+/// Passes requests to known methods to `next`, as gRPC, and refuses all others. `checks` are those
+/// of `next`.
 pub(crate) async fn only_grpc<F: Future<Output = Response>>(
-    methods: &Methods,
+    checks: &MessageChecks,
     mut request: Request,
     mut next: impl FnMut(Request) -> F,
 ) -> Response {
-    let form = match check(methods, &mut request) {
-        Ok(form) => form,
+    let form = match check(checks.methods(), &mut request) {
+        Ok(Some(form)) => form,
+        // In memory of its own, because this case is rarer.
+        Ok(None) => return Box::pin(connect::translate(checks, request, next)).await,
         Err(refusal) => return *refusal,
     };
     let response = match form {
@@ -51,22 +56,15 @@ pub(crate) async fn only_grpc<F: Future<Output = Response>>(
     response
 }
 
-/// The form of a request, whose headers get the one name of it that later steps know.
+/// The form of a request, whose headers get the one name of it that later steps know. `None` if it
+/// is not gRPC.
 ///
 /// # Errors
 /// The response that refuses it.
-fn check(methods: &Methods, request: &mut Request) -> Result<Form, Box<Response>> {
+fn check(methods: &Methods, request: &mut Request) -> Result<Option<Form>, Box<Response>> {
     let form = match Form::in_header(request.headers(), header::CONTENT_TYPE) {
         Ok(Some(form)) => form,
-        Ok(None) => {
-            let path = request.uri().path();
-            let message = format!(
-                "{path} is a gRPC method: call it by gRPC or gRPC-Web. For JSON there is {}",
-                json_path(path)
-            );
-            let error = Error::new(ErrorCode::UnsupportedMediaType, message);
-            return Err(Box::new(error.into_response()));
-        }
+        Ok(None) => return Ok(None),
         Err(error) => return Err(Box::new(refuse_form(error))),
     };
     let refused = |error| Err(Box::new(refuse(error, request.headers())));
@@ -89,15 +87,5 @@ fn check(methods: &Methods, request: &mut Request) -> Result<Form, Box<Response>
     if let Some(accepted) = accepted {
         headers.insert(header::ACCEPT, accepted.media_type());
     }
-    Ok(form)
-}
-
-/// What a caller with JSON calls instead of this gRPC path.
-fn json_path(path: &str) -> &'static str {
-    match path.trim_start_matches('/').split('/').next() {
-        Some("featherwire.admin.v1.KeyService") => "/admin/v1/keys",
-        Some("featherwire.admin.v1.UsageService") => "/admin/v1/usage and /admin/v1/calls",
-        Some("featherwire.v1.CallerService") => "GET /v1/key and GET /v1/usage",
-        _ => "POST /v1/chat/completions",
-    }
+    Ok(Some(form))
 }

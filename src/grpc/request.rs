@@ -23,8 +23,9 @@ use super::{
     methods::Methods,
 };
 use crate::{
+    coding::Coding,
     error::{Error, ErrorCode, Result},
-    service::inflight_bytes::InflightBytes,
+    service::inflight_bytes::{ByteShare, InflightBytes},
 };
 
 /// The checks of the messages of some services.
@@ -83,22 +84,45 @@ impl MessageChecks {
         mut request: Request<B>,
     ) -> Request<MessageBody<B>> {
         encoding::remove(request.headers_mut());
-        request.map(|body| {
-            let body = CheckedBody {
+        request.map(|body| self.checked(rules, body))
+    }
+
+    /// Adds the checks and the decompression to a body.
+    pub(super) fn checked<B>(&self, rules: MessageRules, body: B) -> MessageBody<B> {
+        let body = CheckedBody {
+            body,
+            validator: MessageValidator::new(rules),
+        };
+        match rules.coding {
+            None => Either::Left(body),
+            // In memory of its own, because it is rare.
+            Some(coding) => Either::Right(Box::new(DecompressedBody::new(
                 body,
-                validator: MessageValidator::new(rules),
-            };
-            match rules.coding {
-                None => Either::Left(body),
-                // In memory of its own, because it is rare.
-                Some(coding) => Either::Right(Box::new(DecompressedBody::new(
-                    body,
-                    coding,
-                    rules,
-                    self.inflight.as_ref().map(InflightBytes::share),
-                ))),
-            }
-        })
+                coding,
+                rules,
+                self.share(),
+            ))),
+        }
+    }
+
+    /// Counts the bytes of one body in memory. `None` for methods with small messages.
+    pub(super) fn share(&self) -> Option<Arc<ByteShare>> {
+        self.inflight.as_ref().map(InflightBytes::share)
+    }
+
+    /// The methods of the gateway.
+    pub(crate) fn methods(&self) -> &Methods {
+        &self.methods
+    }
+
+    /// The rules for a request with one message.
+    pub(super) fn rules_of_one(&self, coding: Option<Coding>) -> MessageRules {
+        MessageRules {
+            bytes_max: self.bytes_max,
+            advice: self.advice,
+            is_stream: false,
+            coding,
+        }
     }
 
     /// The rules for the messages of a request with this `timeout` of its caller, from its headers.
@@ -118,10 +142,8 @@ impl MessageChecks {
         let is_stream = self.methods.find(request.uri().path())?.takes_stream;
         let coding = encoding::of(request.headers())?;
         Ok(MessageRules {
-            bytes_max: self.bytes_max,
-            advice: self.advice,
             is_stream,
-            coding,
+            ..self.rules_of_one(coding)
         })
     }
 }
@@ -161,7 +183,7 @@ where
         let this = self.get_mut();
         let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)).transpose() {
             Ok(frame) => frame,
-            Err(error) if is_own_error(&error) => return Poll::Ready(Some(Err(error))),
+            Err(error) if is_own_error(&error) => return Poll::Ready(Some(Err(unwrapped(error)))),
             Err(error) => return Poll::Ready(Some(Err(Status::from(incomplete(error)).into()))),
         };
         let read = this
@@ -184,6 +206,14 @@ fn is_own_error(error: &BoxError) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// The error inside the one of a boxed body.
+fn unwrapped(error: BoxError) -> BoxError {
+    match error.downcast::<axum::Error>() {
+        Ok(error) => error.into_inner(),
+        Err(error) => error,
+    }
 }
 
 /// The error for an incomplete request.

@@ -137,6 +137,8 @@ named! {
         GrpcWeb = "grpc-web",
         /// JSON over HTTP.
         Rest = "rest",
+        /// Connect.
+        Connect = "connect",
     }
 }
 

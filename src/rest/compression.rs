@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 
 use super::limit::BodyLimit;
 use crate::{
-    coding::{COMPRESSED_MIN, Coding, Gzip, Undecodable},
+    coding::{COMPRESSED_MIN, Coding, Gzip, Undecodable, accepts_gzip},
     error::{Error, ErrorCode, Result},
     service::Call,
 };
@@ -80,30 +80,6 @@ pub(super) fn vary(response: &mut Response) {
     response
         .headers_mut()
         .append(header::VARY, HeaderValue::from_static("accept-encoding"));
-}
-
-/// Whether the caller accepts answers that are compressed by gzip.
-pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let values = headers
-        .get_all(header::ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let (mut gzip, mut any) = (None, None);
-    for item in values.flat_map(|value| value.split(',')) {
-        let mut parts = item.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-        let is_taken =
-            quality.is_none_or(|quality| quality.parse().is_ok_and(|quality: f32| quality > 0.0));
-        match () {
-            () if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
-                gzip = Some(is_taken)
-            }
-            () if name == "*" => any = Some(is_taken),
-            () => {}
-        }
-    }
-    gzip.or(any).unwrap_or(false)
 }
 
 /// The codings of a request body, in the order in which they were applied.
@@ -179,42 +155,5 @@ async fn decompress_one(
                 .into_iter()
                 .fold(error, |error, source| error.with_source(source)))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gzip_is_only_for_callers_who_accept_it() {
-        let takes = |value: &'static str| {
-            accepts_gzip(&HeaderMap::from_iter([(
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static(value),
-            )]))
-        };
-        for value in [
-            "gzip",
-            "GZIP",
-            "deflate, gzip;q=0.5",
-            "br, x-gzip",
-            "*",
-            "gzip;q=1, *;q=0",
-        ] {
-            assert!(takes(value), "{value}");
-        }
-        for value in [
-            "",
-            "br",
-            "identity",
-            "gzip;q=0",
-            "gzip; q=0.0, *",
-            "*;q=0",
-            "gzipped",
-        ] {
-            assert!(!takes(value), "{value}");
-        }
-        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

@@ -14,6 +14,7 @@ use super::{
     state::RestState,
 };
 use crate::{
+    coding,
     error::{Error, Result},
     proto::v1::{GetModelRequest, TokenizeRequest},
     service::{Call, Reply, models::WholeCatalogue},
@@ -30,7 +31,7 @@ pub(super) async fn list(
     let models = &state.services.models;
     match call.run_part(async { ModelsQuery::read(&uri) }).await? {
         ModelsQuery::Complete => {
-            let accepts_gzip = compression::accepts_gzip(&headers);
+            let accepts_gzip = coding::accepts_gzip(&headers);
             Ok(complete_catalogue(models.whole(call, accepts_gzip).await?))
         }
         ModelsQuery::Page(request) => {

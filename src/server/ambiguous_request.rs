@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorCode};
 pub(super) fn refusal(request: &Request) -> Option<Response> {
     let is_http1 = request.version() < Version::HTTP_2;
     let error = problem(request, is_http1)?;
-    let mut response = dialect::refuse(error, request.headers());
+    let mut response = dialect::refuse(error, request);
     if is_http1 {
         response
             .headers_mut()

@@ -1,15 +1,21 @@
 //! Errors of layers that serve both doors, in the format of the caller's protocol.
 
 use axum::response::Response;
-use http::HeaderMap;
+use http::Request;
 
-use crate::{error::Error, grpc};
+use crate::{
+    error::Error,
+    grpc::{self, connect},
+    telemetry,
+};
 
-/// The response that refuses a request with these `headers`: a gRPC status for a gRPC caller, an
-/// OpenAI error body for all others.
-pub(super) fn refuse(error: Error, headers: &HeaderMap) -> Response {
-    if grpc::is_grpc(headers) {
-        grpc::refuse(error, headers)
+/// The response that refuses `request`: a gRPC status for a caller of gRPC, Connect's error for one
+/// of Connect, an OpenAI error body for all others.
+pub(super) fn refuse<B>(error: Error, request: &Request<B>) -> Response {
+    if grpc::is_grpc(request.headers()) {
+        grpc::refuse(error, request.headers())
+    } else if telemetry::is_connect(request) {
+        connect::refuse(error, request)
     } else {
         error.into_response()
     }

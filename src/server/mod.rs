@@ -1,4 +1,4 @@
-//! The server: one listener for gRPC, gRPC-Web and REST, one list of layers, and a graceful
+//! The server: one listener for gRPC, gRPC-Web, Connect and REST, one list of layers, and a graceful
 //! shutdown.
 
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};

@@ -8,6 +8,7 @@ use crate::{
     error::{Error, ErrorCode},
     grpc::{self, GrpcServices},
     rest::transcode,
+    telemetry,
 };
 
 /// What a listener serves.
@@ -38,7 +39,7 @@ impl Plane {
             }
             _ => return None,
         };
-        let code = match grpc::is_grpc(request.headers()) {
+        let code = match grpc::is_grpc(request.headers()) || telemetry::is_connect(request) {
             true => ErrorCode::UnknownService,
             false => ErrorCode::UnknownPath,
         };

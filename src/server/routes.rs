@@ -34,12 +34,13 @@ use crate::{
     config,
     error::{Error, Result},
     grpc::{
-        self, GrpcServices, descriptor_set, large_message, methods::Methods, read_timeout,
+        self, GrpcServices, connect, descriptor_set, large_message, methods::Methods, read_timeout,
         reflection, request::MessageChecks,
     },
     keys::{Directory, Purpose},
     rest::{self, RestState, Shortcut, transcode},
     service::{Services, headers, inflight_bytes::InflightBytes},
+    telemetry,
 };
 
 /// All routes of the server.
@@ -102,7 +103,7 @@ impl Routes {
         if plane != Plane::Whole
             && let Some(error) = plane.refusal(&request)
         {
-            return dialect::refuse(error, request.headers());
+            return dialect::refuse(error, &request);
         }
         if GrpcServices::have(request.uri().path()) {
             return self.steps.grpc(&self.grpc, request).await;
@@ -181,7 +182,7 @@ impl Steps {
         next: impl FnOnce(Request) -> F,
     ) -> Response {
         if let Err(error) = self.admit(purpose, &mut request) {
-            return dialect::refuse(error, request.headers());
+            return dialect::refuse(error, &request);
         }
         // Counts the bytes of the body.
         let request = count_bytes::count(&self.inflight, request).map(Body::new);
@@ -211,23 +212,23 @@ impl Steps {
             }
             Err(error) => Err(error),
         };
-        answered.unwrap_or_else(|error| dialect::refuse(error, request.headers()))
+        answered.unwrap_or_else(|error| dialect::refuse(error, &request))
     }
 
     /// The steps of the gRPC services.
     async fn grpc(&self, services: &GrpcServices, request: Request) -> Response {
-        // Refuses what is not gRPC, and translates gRPC-Web.
-        grpc::only_grpc(&self.methods, request, |request| async move {
+        let purpose = purpose_of(request.uri().path());
+        let checks = match purpose {
+            Purpose::Models => &self.message_checks,
+            Purpose::Own | Purpose::Admin => &self.message_checks_of_admin,
+        };
+        // Refuses what is not gRPC, and translates gRPC-Web and Connect.
+        grpc::only_grpc(checks, request, |request| async move {
             let told = headers::timeout(request.headers());
             let timeout = told.as_ref().ok().copied().flatten();
             // Limits the time in which the message arrives.
             let mut request = read_timeout::with_timeout(request, timeout, None);
-            let purpose = purpose_of(request.uri().path());
             let admitted = self.admit(purpose, &mut request).and(told);
-            let checks = match purpose {
-                Purpose::Models => &self.message_checks,
-                Purpose::Own | Purpose::Admin => &self.message_checks_of_admin,
-            };
             let rules = admitted.and_then(|timeout| checks.rules(&request, timeout));
             let rules = match rules {
                 Ok(rules) => rules,
@@ -246,7 +247,8 @@ impl Steps {
 
     /// The steps of health and reflection, which need no key.
     async fn grpc_without_key(self: Arc<Self>, request: Request, next: Next) -> Response {
-        grpc::only_grpc(&self.methods, request, |request| {
+        let checks = &self.message_checks_without_key;
+        grpc::only_grpc(checks, request, |request| {
             let (steps, next) = (Arc::clone(&self), next.clone());
             async move {
                 let told = headers::timeout(request.headers());
@@ -290,6 +292,8 @@ fn purpose_of(path: &str) -> Purpose {
 async fn unknown(methods: &Methods, request: Request) -> Response {
     if grpc::is_grpc(request.headers()) {
         grpc::unknown_method(methods, &request)
+    } else if telemetry::is_connect(&request) {
+        connect::unknown_method(methods, &request)
     } else {
         rest::unknown_path(request).await
     }

@@ -98,7 +98,7 @@ pub struct ModelEnd {
 /// A call that has ended, as its views see it.
 #[derive(Debug)]
 pub(super) struct FinishedCall<'a> {
-    /// `grpc`, `grpc-web` or `rest`.
+    /// One of [`DOORS`](super::door::DOORS).
     pub(super) door: &'static str,
     /// The name of the RPC; `None` if the request reached none.
     pub(super) rpc: Option<&'static str>,

@@ -10,6 +10,7 @@
 //! - [`metrics`]: what `/metrics` answers.
 //! - [`traces`]: the spans of calls, for a collector of OpenTelemetry.
 
+mod door;
 mod filter;
 mod finished;
 mod line;
@@ -20,6 +21,7 @@ mod shard;
 pub mod traces;
 mod writer;
 
+pub use door::is_connect;
 pub use filter::Filter;
 pub use finished::{CallEnd, End, ModelEnd, TokenCounts};
 pub use line::Format;

@@ -7,11 +7,12 @@ use std::{
 };
 
 use axum::{extract::Request, response::Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 use tracing::Level;
 
 use super::{
+    door,
     finished::{CallEnd, End, FinishedCall},
     line::{Line, Name, name},
     log,
@@ -96,7 +97,7 @@ impl Observation {
         Self(Arc::new(Inner {
             id,
             arrived_at,
-            door: door_of(request.headers()),
+            door: door::of(request),
             is_probe,
             head,
             metrics: observer.metrics.clone(),
@@ -269,17 +270,6 @@ impl fmt::Debug for Observation {
         f.debug_struct("Observation")
             .field("id", &self.0.id)
             .finish_non_exhaustive()
-    }
-}
-
-/// The protocol of a request with these headers.
-fn door_of(headers: &HeaderMap) -> &'static str {
-    const GRPC: &[u8] = b"application/grpc";
-    let r#type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    match r#type.and_then(|r#type| r#type.strip_prefix(GRPC)) {
-        None => "rest",
-        Some(rest) if rest.starts_with(b"-web") => "grpc-web",
-        Some(_) => "grpc",
     }
 }
 

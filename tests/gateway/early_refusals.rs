@@ -145,9 +145,23 @@ async fn a_client_that_writes_its_whole_body_first_reads_every_refusal() {
         (
             &open,
             GRPC,
-            vec![HOST, JSON, &length],
+            vec![HOST, "content-type: text/plain", &length],
             "415",
-            "unsupported_media_type",
+            "UNSUPPORTED_MEDIA_TYPE",
+        ),
+        (
+            &open,
+            GRPC,
+            vec![HOST, JSON, &length],
+            "429",
+            "REQUEST_TOO_LARGE",
+        ),
+        (
+            &locked,
+            GRPC,
+            vec![HOST, JSON, &length],
+            "401",
+            "INVALID_API_KEY",
         ),
         (
             &open,

@@ -422,7 +422,7 @@ async fn other_forms_of_grpc_are_refused_and_not_read_as_protobuf() {
     for media_type in [
         "application/grpcx",
         "text/application/grpc",
-        "application/json",
+        "text/plain",
         "",
     ] {
         let answer = send(

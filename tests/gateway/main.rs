@@ -31,6 +31,7 @@ mod cli;
 mod completions_and_embeddings;
 mod configuration_commands;
 mod configuration_file;
+mod connect;
 mod connections;
 mod contract;
 #[cfg(target_os = "linux")]

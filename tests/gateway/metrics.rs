@@ -101,6 +101,8 @@ fn labels_of(door: Door) -> [(&'static str, &'static str); 2] {
         Door::GrpcStream => ("grpc", "StreamChatCompletion"),
         Door::WebUnary => ("grpc-web", "CreateChatCompletion"),
         Door::WebStream => ("grpc-web", "StreamChatCompletion"),
+        Door::ConnectUnary => ("connect", "CreateChatCompletion"),
+        Door::ConnectStream => ("connect", "StreamChatCompletion"),
     };
     [("door", door), ("rpc", rpc)]
 }
@@ -116,7 +118,7 @@ async fn a_call_through_each_door_is_counted_once_with_its_times_and_tokens() {
         request["max_tokens"] = 7.into();
         gateway.ask(door, &request).await;
     }
-    let scrape = gateway.scrape_after(7.0).await;
+    let scrape = gateway.scrape_after(9.0).await;
     for door in Door::ALL {
         let [door_label, rpc] = labels_of(door);
         let finished = [
@@ -134,17 +136,17 @@ async fn a_call_through_each_door_is_counted_once_with_its_times_and_tokens() {
     let of_model = [("model", MODEL)];
     let of_stream = [("model", MODEL), ("rpc", "StreamChatCompletion")];
     let count = |name: &str| scrape.sum(name, &of_model);
-    assert_eq!(count("featherwire_time_to_first_token_seconds_count"), 3.0);
+    assert_eq!(count("featherwire_time_to_first_token_seconds_count"), 4.0);
     let of_streams = scrape.sum("featherwire_time_to_first_token_seconds_count", &of_stream);
-    assert_eq!(of_streams, 3.0);
+    assert_eq!(of_streams, 4.0);
     assert_eq!(
         count("featherwire_time_per_output_token_seconds_count"),
-        3.0
+        4.0
     );
-    assert_eq!(count("featherwire_wait_for_units_seconds_count"), 6.0);
+    assert_eq!(count("featherwire_wait_for_units_seconds_count"), 8.0);
     let completion = [("model", MODEL), ("kind", "completion")];
-    assert_eq!(scrape.sum("featherwire_tokens_total", &completion), 42.0);
-    assert_eq!(scrape.sum("featherwire_request_bytes_count", &[]), 6.0);
+    assert_eq!(scrape.sum("featherwire_tokens_total", &completion), 56.0);
+    assert_eq!(scrape.sum("featherwire_request_bytes_count", &[]), 8.0);
     let listing = [("rpc", "ListModels"), ("model", "none")];
     assert_eq!(scrape.sum("featherwire_calls_total", &listing), 1.0);
     // The names of OpenTelemetry are views of the same numbers.
@@ -157,14 +159,14 @@ async fn a_call_through_each_door_is_counted_once_with_its_times_and_tokens() {
     let of_gen_ai = |name: &str| scrape.sum(name, &gen_ai);
     assert_eq!(
         of_gen_ai("gen_ai_client_operation_duration_seconds_count"),
-        6.0
+        8.0
     );
     assert_eq!(
         of_gen_ai("gen_ai_server_request_duration_seconds_count"),
-        6.0
+        8.0
     );
     let output = [gen_ai[0], ("gen_ai_token_type", "output")];
-    assert_eq!(scrape.sum("gen_ai_client_token_usage_sum", &output), 42.0);
+    assert_eq!(scrape.sum("gen_ai_client_token_usage_sum", &output), 56.0);
     // Nothing is left.
     for gauge in [
         "featherwire_streams",

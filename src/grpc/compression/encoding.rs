@@ -39,6 +39,20 @@ pub(in crate::grpc) fn of(headers: &HeaderMap) -> Result<Option<Coding>> {
     })
 }
 
+/// Sets the codings of a request that was not one of gRPC: that of its message, and none for the
+/// answer.
+pub(in crate::grpc) fn set(headers: &mut HeaderMap, coding: Option<Coding>) {
+    headers.remove(ACCEPT_ENCODING);
+    match coding {
+        Some(coding) => {
+            headers.insert(ENCODING, HeaderValue::from_static(coding.name()));
+        }
+        None => {
+            headers.remove(ENCODING);
+        }
+    }
+}
+
 /// Removes the header `grpc-encoding`. Tonic must not see it: it gets all messages
 /// [decompressed](super::request::DecompressedBody), and knows `identity` only in this spelling.
 pub(in crate::grpc) fn remove(headers: &mut HeaderMap) {

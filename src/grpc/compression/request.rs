@@ -134,8 +134,7 @@ where
 }
 
 fn prefix_of(length: usize) -> Bytes {
-    let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-    Bytes::from([&[0], &length[..]].concat())
+    Bytes::copy_from_slice(&Prefix { flag: 0, length }.write())
 }
 
 /// The message without compression: its prefix, and its bytes in pieces.
@@ -167,8 +166,9 @@ async fn decompress(
         ))),
         Err(Undecodable::Broken(problem, source)) => {
             let name = coding.name();
-            let message =
-                format!("A message cannot be decompressed as {name}, its grpc-encoding: {problem}");
+            let message = format!(
+                "A message cannot be decompressed as {name}, the coding that its request names: {problem}"
+            );
             let error = Error::new(ErrorCode::InvalidGrpcEncoding, message);
             Err(source
                 .into_iter()

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     error::ErrorCode,
     telemetry::{
+        door::DOORS,
         finished::{End, FinishedCall},
         shard::PerShard,
     },
@@ -30,9 +31,6 @@ const MODELS_MAX: usize = 200;
 /// The largest number of combinations of labels with a model. A caller can choose the door, the
 /// model, its fallback, and how the call fails. Beyond it, calls count for the model [`OTHER`].
 const SERIES_MAX: usize = 2000;
-
-/// The doors, as labels.
-const DOORS: [&str; 3] = ["grpc", "grpc-web", "rest"];
 
 /// The largest number of keys with counters of their own. Calls of others count for [`OTHER`].
 const KEYS_MAX: usize = 1000;

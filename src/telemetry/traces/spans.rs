@@ -150,12 +150,23 @@ fn attributes(
         attributes.extend(route.map(|route| text("http.route", route)));
         attributes.extend(http_status.map(|status| int("http.response.status_code", status)));
     } else {
-        attributes.push(text("rpc.system", "grpc"));
+        let system = match call.door {
+            "connect" => "connect_rpc",
+            _ => "grpc",
+        };
+        attributes.push(text("rpc.system", system));
         if let Some((service, method)) = route.and_then(|route| route.split_once('/')) {
             attributes.push(text("rpc.service", service));
             attributes.push(text("rpc.method", method));
         }
-        attributes.push(int("rpc.grpc.status_code", grpc_code(call)));
+        match (call.door, call.error) {
+            ("connect", Some(error)) => {
+                let code = error.grpc.to_ascii_lowercase();
+                attributes.push(text("rpc.connect_rpc.error_code", code));
+            }
+            ("connect", None) => {}
+            _ => attributes.push(int("rpc.grpc.status_code", grpc_code(call))),
+        }
     }
     attributes.extend(error_type(call).map(|error| text("error.type", error)));
     attributes.push(text("featherwire.door", call.door));

@@ -17,8 +17,9 @@ use tonic::{
 };
 
 use crate::support::{
+    connect,
     door::{frame, grpc_failure, parse_trailers},
-    rest::{http, status_and_json},
+    rest::{http, status_and_json, with_json},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,10 +27,11 @@ pub enum Door {
     Rest,
     Grpc,
     Web,
+    Connect,
 }
 
 impl Door {
-    pub const ALL: [Self; 3] = [Self::Rest, Self::Grpc, Self::Web];
+    pub const ALL: [Self; 4] = [Self::Rest, Self::Grpc, Self::Web, Self::Connect];
 }
 
 /// An answer, or the code and the message of an error.
@@ -65,6 +67,7 @@ impl Admin {
             Door::Rest => self.rest(method, request).await,
             Door::Grpc => self.grpc(method, &request).await,
             Door::Web => self.web(method, &request).await,
+            Door::Connect => self.connect(method, &request).await,
         }
     }
 
@@ -182,6 +185,24 @@ impl Admin {
         let trailers = parse_trailers(&trailers[5..]);
         assert_eq!(trailers["grpc-status"], "0");
         Ok(decoded(output, message))
+    }
+}
+
+impl Admin {
+    /// Connect with JSON.
+    async fn connect(&self, method: &str, request: &Value) -> Answer {
+        let path = format!("{}/{}/{method}", self.address, service(method));
+        let mut post = with_json(http().post(path), request.to_string());
+        if let Some(key) = &self.key {
+            post = post.bearer_auth(key);
+        }
+        let (status, answer) = status_and_json(post.send().await.unwrap()).await;
+        if status != 200 {
+            return Err(failure(&connect::status(&answer)));
+        }
+        let (_, output) = messages(method);
+        let message = encoded(output.clone(), &answer);
+        Ok(decoded(output, &message))
     }
 }
 

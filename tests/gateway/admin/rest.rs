@@ -197,7 +197,13 @@ async fn a_wrong_path_gets_advice_that_works() {
             "/v1/chat/completions",
         ),
     ] {
-        let message = advice(Method::POST, &format!("/featherwire.{service}"), Some("{}")).await;
-        assert!(message.contains(path), "{service}: {message}");
+        // A path of Connect, without a content type.
+        let path_of_method = format!("/featherwire.{service}");
+        let (status, error) = open.send(Method::POST, &path_of_method, None).await;
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            status == 415 && message.contains(path),
+            "{service}: {message}"
+        );
     }
 }

@@ -443,6 +443,7 @@ impl Play {
                     .header("x-grpc-web", "1");
                 post.body(frame(&prost::Message::encode_to_vec(&message(&ask))))
             }
+            Door::ConnectUnary | Door::ConnectStream => gateway.connect_request(self.door, &ask),
         };
         let post = headers
             .into_iter()

@@ -37,6 +37,8 @@ async fn a_call_through_each_door_has_one_record_with_the_tokens_that_the_upstre
             Door::GrpcStream => ("grpc", "StreamChatCompletion"),
             Door::WebUnary => ("grpc-web", "CreateChatCompletion"),
             Door::WebStream => ("grpc-web", "StreamChatCompletion"),
+            Door::ConnectUnary => ("connect", "CreateChatCompletion"),
+            Door::ConnectStream => ("connect", "StreamChatCompletion"),
         };
         assert_eq!((record.door.name(), record.rpc.name()), expected);
         assert_eq!(record.ending, Ending::Finished, "{door:?}");
@@ -52,7 +54,7 @@ async fn a_call_through_each_door_has_one_record_with_the_tokens_that_the_upstre
     }
     let sums = total(&book.queries).await;
     let (calls, prompt, completion) = (sums.calls, sums.prompt_tokens, sums.completion_tokens);
-    assert_eq!((calls, completion), (6, 42));
+    assert_eq!((calls, completion), (8, 56));
     let of_records: u64 = all(&book.queries)
         .await
         .iter()
@@ -135,7 +137,7 @@ async fn a_stream_without_usage_is_counted_by_the_gateway() {
         // Three chunks with text, and perhaps the one that ends it.
         assert!((3..=4).contains(&record.tokens.completion), "{record:?}");
     }
-    assert_eq!(total(&book.queries).await.counted, 3);
+    assert_eq!(total(&book.queries).await.counted, 4);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use super::{
 };
 
 mod answer;
+mod connect;
 
 pub use answer::{Answer, Failure};
 
@@ -37,21 +38,31 @@ pub enum Door {
     GrpcStream,
     WebUnary,
     WebStream,
+    /// Connect with JSON.
+    ConnectUnary,
+    ConnectStream,
 }
 
 /// The header that makes the gateway stream a unary answer upstream.
 pub const VIA_STREAM: [(&str, &str); 1] = [("x-featherwire-unary-via-stream", "true")];
 
 impl Door {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::RestUnary,
         Self::RestStream,
         Self::GrpcUnary,
         Self::GrpcStream,
         Self::WebUnary,
         Self::WebStream,
+        Self::ConnectUnary,
+        Self::ConnectStream,
     ];
-    pub const STREAMS: [Self; 3] = [Self::RestStream, Self::GrpcStream, Self::WebStream];
+    pub const STREAMS: [Self; 4] = [
+        Self::RestStream,
+        Self::GrpcStream,
+        Self::WebStream,
+        Self::ConnectStream,
+    ];
 
     pub fn is_stream(self) -> bool {
         Self::STREAMS.contains(&self)
@@ -76,6 +87,9 @@ impl Gateway {
                 Door::RestUnary | Door::RestStream => rest(self, door, request, headers).await,
                 Door::GrpcUnary | Door::GrpcStream => grpc(self, door, request, headers).await,
                 Door::WebUnary | Door::WebStream => grpc_web(self, door, request, headers).await,
+                Door::ConnectUnary | Door::ConnectStream => {
+                    connect::ask(self, door, request, headers).await
+                }
             }
         };
         tokio::time::timeout(PATIENCE, answer)

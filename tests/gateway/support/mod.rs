@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod clock;
 pub mod collector;
+pub mod connect;
 pub mod database;
 pub mod door;
 pub mod frames;

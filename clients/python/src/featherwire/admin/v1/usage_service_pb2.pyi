@@ -322,7 +322,7 @@ class CallRecord(_message.Message):
     key_id: _builtins.str
     """The id of the key."""
     door: _builtins.str
-    """The protocol: `grpc`, `grpc-web` or `rest`."""
+    """The protocol: `grpc`, `grpc-web`, `connect` or `rest`."""
     rpc: _builtins.str
     """The method, such as `CreateChatCompletion`."""
     model_asked: _builtins.str

@@ -1,0 +1,244 @@
+//! Compressed messages, and the limits of messages.
+
+use std::{convert::Infallible, io::Read};
+
+use bytes::Bytes;
+use bytesize::ByteSize;
+use featherwire::emulator::EmulatorConfig;
+use futures_util::stream;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use prost::Message;
+use serde_json::json;
+
+use super::{CHAT, MODELS, STREAM, error_of, post, told};
+use crate::{
+    http_compression::{gzip, raw_deflate, zlib, zstd},
+    support::{
+        Emulator, Gateway, MODEL, Reply, Scripted,
+        connect::{envelope, envelopes, to_json},
+        door::message,
+        prompt,
+        scripted::{chunk, finish, whole},
+    },
+};
+
+/// A body whose length its client does not know before.
+fn without_length(pieces: Vec<Vec<u8>>) -> reqwest::Body {
+    let frames = pieces
+        .into_iter()
+        .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
+    reqwest::Body::wrap(StreamBody::new(stream::iter(frames)))
+}
+
+#[tokio::test]
+async fn a_compressed_message_is_the_message_that_was_compressed() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let request = prompt(MODEL, &"a long prompt ".repeat(20_000));
+    let proto = message(&request).encode_to_vec();
+    let json = to_json("CreateChatCompletionRequest", &message(&request)).to_string();
+    let mut number = 0;
+    for (codec, plain) in [("proto", proto), ("json", json.into_bytes())] {
+        for (coding, coded) in [
+            ("gzip", gzip(&plain)),
+            ("GZip", gzip(&plain)),
+            ("deflate", zlib(&plain)),
+            ("deflate", raw_deflate(&plain)),
+            ("zstd", zstd(&plain)),
+            ("identity", plain.clone()),
+        ] {
+            upstream.set_reply(Reply::Json(200, whole("a")));
+            let media_type = format!("application/{codec}");
+            let headers = [("content-encoding", coding)];
+            let answer = post(&gateway, true, (CHAT, &media_type), &headers, coded.clone()).await;
+            assert_eq!(answer.http_status, 200, "{codec} {coding}: {answer:?}");
+            upstream.set_reply(Reply::Events(vec![chunk("a"), finish()]));
+            let media_type = format!("application/connect+{codec}");
+            let headers = [("connect-content-encoding", coding)];
+            let flag = u8::from(coding != "identity");
+            let body = envelope(flag, &coded);
+            let answer = post(&gateway, false, (STREAM, &media_type), &headers, body).await;
+            let (messages, end) = envelopes(&answer.body);
+            assert_eq!((messages.len(), end), (2, json!({})), "{codec} {coding}");
+            number += 2;
+        }
+    }
+    let seen = upstream.requests();
+    assert_eq!(seen.len(), number);
+    assert!(
+        seen.iter()
+            .all(|seen| seen.json()["messages"] == request["messages"])
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_coding_is_unimplemented_and_the_known_ones_are_named() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let headers = [("content-encoding", "br")];
+    let answer = post(&gateway, false, (CHAT, "application/json"), &headers, "{}").await;
+    assert_eq!(answer.head["accept-encoding"], "gzip, deflate, zstd");
+    let (code, reason, text) = error_of(&answer, 501);
+    assert_eq!(
+        (&*code, &*reason),
+        ("unimplemented", "unsupported_grpc_encoding")
+    );
+    assert!(text.contains("gzip, deflate, zstd"), "{text}");
+    let headers = [("connect-content-encoding", "br")];
+    let of = (STREAM, "application/connect+proto");
+    let answer = post(&gateway, false, of, &headers, envelope(1, b"x")).await;
+    assert_eq!(
+        answer.head["connect-accept-encoding"],
+        "gzip, deflate, zstd"
+    );
+    let (messages, end) = envelopes(&answer.body);
+    assert!(messages.is_empty());
+    assert_eq!(told(&end["error"]).0, "unimplemented");
+    // A flag without a coding, flags that no request has, and two messages.
+    for body in [
+        envelope(1, b""),
+        envelope(2, b"{}"),
+        [envelope(0, b"{}"), envelope(0, b"{}")].concat(),
+        vec![],
+        vec![0, 0],
+        envelope(0, b"{}")[..6].to_vec(),
+    ] {
+        for codec in ["proto", "json"] {
+            let of = format!("application/connect+{codec}");
+            let answer = post(&gateway, false, (STREAM, &of), &[], body.clone()).await;
+            let (messages, end) = envelopes(&answer.body);
+            assert_eq!(messages.len(), 0, "{body:?}");
+            assert_eq!(told(&end["error"]).0, "invalid_argument", "{body:?}");
+        }
+    }
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_before_or_after_decompression_is_refused() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.max_request_bytes = ByteSize::kib(64);
+    })
+    .await;
+    let request = message(&prompt(MODEL, &"x".repeat(64 * 1024)));
+    let json = to_json("CreateChatCompletionRequest", &request).to_string();
+    for (codec, large) in [
+        ("proto", request.encode_to_vec()),
+        ("json", json.into_bytes()),
+    ] {
+        let bomb = vec![b' '; 1024 * 1024];
+        for (coding, body) in [
+            ("identity", large.clone()),
+            ("gzip", gzip(&large)),
+            ("zstd", zstd(&large)),
+            ("gzip", gzip(&bomb)),
+            ("zstd", zstd(&bomb)),
+        ] {
+            let media_type = format!("application/{codec}");
+            for is_http2 in [false, true] {
+                let headers = [("content-encoding", coding)];
+                let of = (CHAT, &*media_type);
+                let answer = post(&gateway, is_http2, of, &headers, body.clone()).await;
+                let (code, reason, text) = error_of(&answer, 429);
+                assert_eq!(
+                    (&*code, &*reason),
+                    ("resource_exhausted", "request_too_large")
+                );
+                assert!(text.contains("--max-request-bytes"), "{text}");
+            }
+            let media_type = format!("application/connect+{codec}");
+            let headers = [("connect-content-encoding", coding)];
+            let body = envelope(u8::from(coding != "identity"), &body);
+            let answer = post(&gateway, false, (STREAM, &media_type), &headers, body).await;
+            let (_, end) = envelopes(&answer.body);
+            assert_eq!(
+                told(&end["error"]).1,
+                "request_too_large",
+                "{codec} {coding}"
+            );
+        }
+    }
+    // Without a length.
+    let pieces = vec!["x".repeat(8192).into_bytes(); 16];
+    let url = gateway.url(CHAT);
+    let body = without_length(pieces);
+    let chunked = crate::support::rest::http().post(url).body(body);
+    let chunked = chunked.header("content-type", "application/json");
+    let (status, error) =
+        crate::support::rest::status_and_json(chunked.send().await.unwrap()).await;
+    assert_eq!((status, &*told(&error).1), (429, "request_too_large"));
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_read_to_its_end() {
+    let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let request = message(&prompt(MODEL, &"x".repeat(100_000)));
+    let json = to_json("CreateChatCompletionRequest", &request).to_string();
+    for (codec, body) in [
+        ("proto", request.encode_to_vec()),
+        ("json", json.into_bytes()),
+    ] {
+        let body = without_length(body.chunks(777).map(<[u8]>::to_vec).collect());
+        let media_type = format!("application/{codec}");
+        let chunked = crate::support::rest::http()
+            .post(gateway.url(CHAT))
+            .body(body);
+        let response = chunked
+            .header("content-type", media_type)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 200, "{codec}");
+    }
+    let seen = upstream.requests();
+    assert!(
+        seen.iter()
+            .all(|seen| seen.json()["messages"][0]["content"] == "x".repeat(100_000))
+    );
+}
+
+#[tokio::test]
+async fn a_large_answer_is_compressed_for_callers_who_take_it() {
+    let emulator = Emulator::with(EmulatorConfig {
+        models: 500,
+        ..EmulatorConfig::default()
+    })
+    .await;
+    let gateway = Gateway::to(emulator.address).await;
+    let request = r#"{"pageSize": 1000}"#;
+    let ask = async |headers: &[(&str, &str)], body: Vec<u8>| {
+        post(&gateway, false, (MODELS, "application/json"), headers, body).await
+    };
+    // The entries of a map are in any order.
+    let value =
+        |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap()["models"].take();
+    let plain = ask(&[], request.into()).await;
+    assert!(plain.body.len() > 16 * 1024);
+    assert!(!plain.head.contains_key("content-encoding"));
+    for (headers, body) in [
+        (&[("accept-encoding", "br, gzip")][..], request.into()),
+        // A caller who compresses can decompress.
+        (&[("content-encoding", "gzip")], gzip(request.as_bytes())),
+    ] {
+        let answer = ask(headers, body).await;
+        assert_eq!(answer.head["content-encoding"], "gzip");
+        let vary = answer.head.get_all("vary").iter();
+        assert!(vary.into_iter().any(|value| value == "accept-encoding"));
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(&*answer.body)
+            .read_to_end(&mut text)
+            .unwrap();
+        assert!(value(&text) == value(&plain.body));
+    }
+    for headers in [
+        [("accept-encoding", "zstd")],
+        [("accept-encoding", "gzip;q=0")],
+    ] {
+        let answer = ask(&headers, request.into()).await;
+        assert!(value(&answer.body) == value(&plain.body), "{headers:?}");
+    }
+}
