@@ -1,19 +1,26 @@
-// Runs in a browser, on a page of another origin than the gateway: connect-web with gRPC-Web, and fetch.
+// Runs in a browser, on a page of another origin than the gateway: connect-web with gRPC-Web and with Connect, and fetch.
 
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
-import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 import { ChatService } from "../gen/featherwire/v1/chat_service_pb";
+import { ModelService } from "../gen/featherwire/v1/model_service_pb";
 import { ErrorInfoSchema, HelpSchema } from "../gen/google/rpc/error_details_pb";
 
 const MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct";
 
-function client(url: string, key: string) {
+type Protocol = "gRPC-Web" | "Connect with JSON" | "Connect with protobuf";
+
+function transport(url: string, key: string, protocol: Protocol) {
   const withKey: Interceptor = (next) => (request) => {
     if (key) request.header.set("Authorization", `Bearer ${key}`);
     return next(request);
   };
-  return createClient(ChatService, createGrpcWebTransport({ baseUrl: url, interceptors: [withKey] }));
+  const options = { baseUrl: url, interceptors: [withKey] };
+  if (protocol === "gRPC-Web") return createGrpcWebTransport(options);
+  return createConnectTransport({ ...options, useBinaryFormat: protocol === "Connect with protobuf", useHttpGet: true });
 }
+
+const client = (url: string, key: string, protocol: Protocol) => createClient(ChatService, transport(url, key, protocol));
 
 const request = (model: string) => ({
   model,
@@ -21,19 +28,19 @@ const request = (model: string) => ({
 });
 
 /** The answer's text and its request id, which the page may read only because CORS exposes it. */
-async function unary(url: string, key: string, model = MODEL) {
+async function unary(url: string, key: string, protocol: Protocol, model = MODEL) {
   let id: string | null = null;
-  const answer = await client(url, key).createChatCompletion(request(model), {
+  const answer = await client(url, key, protocol).createChatCompletion(request(model), {
     onHeader: (headers) => (id = headers.get("x-request-id")),
   });
   return { text: answer.choices[0].message?.content, id };
 }
 
 /** The pieces of an answer, and how it ended. */
-async function stream(url: string, key: string, model = MODEL) {
+async function stream(url: string, key: string, protocol: Protocol, model = MODEL) {
   const pieces: string[] = [];
   try {
-    for await (const { choices } of client(url, key).streamChatCompletion(request(model))) {
+    for await (const { choices } of client(url, key, protocol).streamChatCompletion(request(model))) {
       const piece = choices[0]?.delta?.content;
       if (piece) pieces.push(piece);
     }
@@ -44,9 +51,9 @@ async function stream(url: string, key: string, model = MODEL) {
 }
 
 /** What went wrong with a unary call, in the words of its details. */
-async function failure(url: string, key: string, model = MODEL) {
+async function failure(url: string, key: string, protocol: Protocol, model = MODEL) {
   try {
-    await unary(url, key, model);
+    await unary(url, key, protocol, model);
     return null;
   } catch (thrown) {
     const error = ConnectError.from(thrown);
@@ -56,6 +63,11 @@ async function failure(url: string, key: string, model = MODEL) {
       help: error.findDetails(HelpSchema)[0]?.links[0]?.url,
     };
   }
+}
+
+/** The id of a model, by a method without side effects. */
+async function model(url: string, key: string, protocol: Protocol) {
+  return (await createClient(ModelService, transport(url, key, protocol)).getModel({ model: MODEL })).id;
 }
 
 /** The REST door by plain fetch: the streamed answer's last event. */
@@ -78,4 +90,4 @@ async function reach(url: string) {
   }
 }
 
-Object.assign(window, { calls: { unary, stream, failure, rest, reach } });
+Object.assign(window, { calls: { unary, stream, failure, model, rest, reach } });
