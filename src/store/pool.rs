@@ -12,12 +12,8 @@ use sqlx::{
 };
 
 use super::{
-    error::StoreError,
-    health::Health,
-    location::PlaceName,
-    permissions::create_private,
-    presence::Presence,
-    release::{is_clean_postgres, is_clean_sqlite},
+    error::StoreError, health::Health, location::PlaceName, permissions::create_private,
+    presence::Presence, release::is_clean,
 };
 use crate::config::DatabaseLocation;
 
@@ -140,7 +136,7 @@ impl Store {
         // A database in memory would end with its connection. No disk of it can be full.
         let pool = |connections_max| {
             sqlite_pool(connections_max)
-                .after_release(|connection, _| Box::pin(is_clean_sqlite(connection)))
+                .after_release(|connection, _| Box::pin(is_clean(connection)))
         };
         let queries = pool(QUERY_CONNECTIONS_MAX).connect_lazy_with(options.clone());
         let pool = pool(CONNECTIONS_MAX).connect_with(options).await?;
@@ -159,7 +155,6 @@ impl Store {
                 .after_connect(|connection, _| {
                     Box::pin(async { connection.execute(END_IDLE_TRANSACTIONS).await.map(|_| ()) })
                 })
-                .after_release(|connection, _| Box::pin(is_clean_postgres(connection)))
         };
         let queries = pool(QUERY_CONNECTIONS_MAX).connect_lazy_with(options.clone());
         let pool = pool(CONNECTIONS_MAX).connect_with(options).await?;
