@@ -36,6 +36,7 @@ mod models;
 mod output;
 mod printable;
 mod progress;
+mod proto;
 #[cfg_attr(
     not(unix),
     allow(dead_code, reason = "without SIGHUP, nothing is read again")
@@ -113,6 +114,8 @@ enum Command {
     Calls(calls::Calls),
     /// Create the database, or bring its tables to the version of this program
     Migrate(migrate::Migrate),
+    /// Write the contract as .proto files, for tools that generate clients
+    Proto(proto::Proto),
 }
 
 /// Parses the command line, runs the command, and returns its exit code: 0 for success, 1 for a
@@ -190,6 +193,7 @@ fn run() -> Result<ExitCode, Failure> {
             Command::Usage(command) => command.run().await,
             Command::Calls(command) => command.run().await,
             Command::Migrate(command) => command.run().await,
+            Command::Proto(command) => command.run(),
         }
     });
     end(runtime);

@@ -75,6 +75,7 @@ mod outages;
 mod output;
 mod probes;
 mod properties;
+mod proto_files;
 mod proxies;
 mod reasons;
 mod reflection;
