@@ -1,0 +1,88 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { askForKey, keyOf, keyQuestion, setKey, type KeySlot } from "../api/key";
+import { view } from "./route";
+import { Icon } from "./icons";
+
+/** Opens the question for a key: on the view of keys for the admin key, elsewhere for calls. */
+export function KeyButton() {
+  const slot: KeySlot = view.value === "keys" ? "administration" : "calls";
+  const name = slot === "administration" ? "Admin key" : "Key";
+  const isSet = keyOf(slot) !== "";
+  return (
+    <button
+      type="button"
+      class="button quiet key-button"
+      aria-label={isSet ? `${name}: set. Change it` : `${name}: none. Enter one`}
+      onClick={() => askForKey(slot, "")}
+    >
+      <Icon name="key" />
+      <span class="key-button-text">{isSet ? `${name} set` : name}</span>
+    </button>
+  );
+}
+
+/** Asks for a key, and keeps it in the session storage of this tab. */
+export function KeyDialog() {
+  const question = keyQuestion.value;
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [typed, setTyped] = useState("");
+  useEffect(() => {
+    if (question && !dialog.current?.open) {
+      setTyped("");
+      dialog.current?.showModal();
+    }
+    if (!question) dialog.current?.close();
+  }, [question]);
+  const slot = question?.slot ?? "calls";
+  const save = (key: string) => {
+    setKey(slot, key);
+    keyQuestion.value = null;
+  };
+  return (
+    <dialog
+      ref={dialog}
+      class="dialog"
+      aria-labelledby="key-title"
+      onClose={() => (keyQuestion.value = null)}
+    >
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          save(typed);
+        }}
+      >
+        <h2 id="key-title">{slot === "administration" ? "Admin key" : "Gateway key"}</h2>
+        {question?.reason && <p class="notice">{question.reason}</p>}
+        <label class="field">
+          <span>Key</span>
+          <input
+            type="password"
+            name="gateway-key"
+            autocomplete="off"
+            spellcheck={false}
+            placeholder={slot === "administration" ? "gw_admin_…" : "gw_live_…"}
+            value={typed}
+            onInput={(event) => setTyped(event.currentTarget.value)}
+          />
+        </label>
+        <p class="muted small">
+          The key stays in this tab, and goes only to this gateway. It is forgotten when you close
+          the tab.
+        </p>
+        <div class="dialog-buttons">
+          {keyOf(slot) && (
+            <button type="button" class="button quiet" onClick={() => save("")}>
+              Forget the key
+            </button>
+          )}
+          <button type="button" class="button" onClick={() => (keyQuestion.value = null)}>
+            Cancel
+          </button>
+          <button type="submit" class="button primary" disabled={typed.trim() === ""}>
+            Use this key
+          </button>
+        </div>
+      </form>
+    </dialog>
+  );
+}
