@@ -5,6 +5,8 @@ import "./style/base.css";
 import "./style/controls.css";
 import "./style/frame.css";
 import "./style/chat.css";
+import "./style/markdown.css";
+import "./style/panels.css";
 import "./style/units.css";
 import "./style/keys.css";
 

@@ -57,7 +57,6 @@ export function problemOf(thrown: unknown, slot: KeySlot = "calls"): Problem {
     links: error
       .findDetails(HelpSchema)
       .flatMap((help) => help.links)
-      .filter(({ url }) => /^https?:/.test(url))
       .map(({ description, url }) => ({ text: description || url, url })),
   };
 }

@@ -28,7 +28,7 @@ export function ProblemCard({ problem, onRetry, children }: Props) {
           </ul>
         )}
         {problem.advice && <p>{problem.advice}</p>}
-        {problem.links.map(({ text, url }) => (
+        {problem.links.filter(isWeb).map(({ text, url }) => (
           <p>
             <a href={url} target="_blank" rel="noreferrer noopener">
               {text}
@@ -49,6 +49,11 @@ export function ProblemCard({ problem, onRetry, children }: Props) {
       </div>
     </div>
   );
+}
+
+/** Errors of an imported conversation come from a file. */
+function isWeb({ url }: { url: string }): boolean {
+  return /^https?:/.test(url);
 }
 
 /** Whole seconds until a moment, counted down to 0. */
