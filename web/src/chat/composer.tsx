@@ -102,12 +102,20 @@ export function Composer() {
             currentTarget.value = "";
           }}
         />
-        <button type="button" class="button quiet" onClick={() => picker.current?.click()}>
+        <button
+          type="button"
+          class="button quiet"
+          aria-label="Image"
+          title="Add an image, or paste or drop one"
+          onClick={() => picker.current?.click()}
+        >
           <Icon name="image" /> <span class="composer-word">Image</span>
         </button>
         <button
           type="button"
           class="button quiet"
+          aria-label="Compare"
+          title="Ask a second model too"
           aria-pressed={isComparing}
           onClick={() => {
             const added = toggleComparison();
@@ -116,7 +124,13 @@ export function Composer() {
         >
           <Icon name="columns" /> <span class="composer-word">Compare</span>
         </button>
-        <button type="button" class="button quiet" onClick={openSnippets}>
+        <button
+          type="button"
+          class="button quiet"
+          aria-label="Copy as code"
+          title="The same call as a program"
+          onClick={openSnippets}
+        >
           <Icon name="code" /> <span class="composer-word">Copy as code</span>
         </button>
         <span class="composer-hint muted">

@@ -12,7 +12,9 @@ export function ParameterField({ parameter }: { parameter: Parameter }) {
   return (
     <div class="parameter" data-set={value !== undefined}>
       <label for={id}>{parameter.label}</label>
-      {value !== undefined && (
+      {value === undefined ? (
+        <span class="parameter-range numbers">{rangeOf(parameter)}</span>
+      ) : (
         <button
           type="button"
           class="button quiet small round"
@@ -25,7 +27,7 @@ export function ParameterField({ parameter }: { parameter: Parameter }) {
       )}
       <Input id={id} parameter={parameter} value={value} onChange={change} />
       <small id={`${id}-hint`} class={problem ? "field-error" : "muted"}>
-        {problem || `${parameter.hint}${rangeOf(parameter)}`}
+        {problem || parameter.hint}
       </small>
     </div>
   );
@@ -34,8 +36,8 @@ export function ParameterField({ parameter }: { parameter: Parameter }) {
 function rangeOf(parameter: Parameter): string {
   if (parameter.kind !== "number") return "";
   const { min, max } = parameter;
-  if (min !== undefined && max !== undefined) return ` ${min} to ${max}.`;
-  return min === undefined ? "" : ` At least ${min}.`;
+  if (min !== undefined && max !== undefined) return `${min} to ${max}`;
+  return min === undefined ? "" : `from ${min}`;
 }
 
 interface Props {

@@ -31,7 +31,7 @@ export function ProblemCard({ problem, onRetry, children }: Props) {
         {problem.links.filter(isWeb).map(({ text, url }) => (
           <p>
             <a href={url} target="_blank" rel="noreferrer noopener">
-              {text}
+              {text.charAt(0).toUpperCase() + text.slice(1)}
             </a>
           </p>
         ))}
