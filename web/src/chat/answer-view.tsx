@@ -25,7 +25,7 @@ export function AnswerView({ pane, node }: { pane: Pane; node: AnswerNode }) {
   return (
     <article class="answer" aria-label={`Answer of ${name}`} data-state={answer.state}>
       <header class="answer-head">
-        <strong>{name}</strong>
+        <h2>{name}</h2>
         {answer.report && answer.report.tried.length > 0 && (
           <span class="chip" data-tone="warn">
             in place of {answer.report.tried.map(({ model }) => partsOf(model)[1]).join(", ")}

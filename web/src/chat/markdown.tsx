@@ -26,8 +26,8 @@ export function Markdown({ text, isGrowing }: { text: string; isGrowing: boolean
   }
   return (
     <div class="markdown">
-      {known.current.blocks.map(({ token }, index) => (
-        <TopBlock key={index} token={token} />
+      {levelled(known.current.blocks).map(([token, level], index) => (
+        <TopBlock key={index} token={token} level={level} />
       ))}
     </div>
   );
@@ -48,14 +48,33 @@ function grown(blocks: Block[], text: string): Block[] {
   return [...final, ...blocksOf(text.slice(length))];
 }
 
+/** The level of the heading over an answer. */
+const LEVEL_ABOVE = 2;
+
+/** The blocks with the levels of their headings, which go down one by one, as a reader expects. */
+function levelled(blocks: Block[]): [Token, number][] {
+  let level = LEVEL_ABOVE;
+  return blocks.map(({ token }) => {
+    if (token.type === "heading") {
+      level = Math.min((token as Tokens.Heading).depth + LEVEL_ABOVE, level + 1, 6);
+    }
+    return [token, level];
+  });
+}
+
+interface TopProps {
+  token: Token;
+  level: number;
+}
+
 /** A block that is drawn again only when its token is another. */
-class TopBlock extends Component<{ token: Token }> {
-  override shouldComponentUpdate(next: { token: Token }): boolean {
-    return next.token !== this.props.token;
+class TopBlock extends Component<TopProps> {
+  override shouldComponentUpdate(next: TopProps): boolean {
+    return next.token !== this.props.token || next.level !== this.props.level;
   }
 
-  override render() {
-    return block(this.props.token);
+  override render({ token, level }: TopProps) {
+    return token.type === "heading" ? heading(token as Tokens.Heading, level) : block(token);
   }
 }
 
@@ -69,7 +88,8 @@ function block(token: Token): ComponentChildren {
     case "def":
       return null;
     case "heading":
-      return heading(token as Tokens.Heading);
+      // Inside a quotation or a list, where it is no part of the outline.
+      return <p class="markdown-title">{inlines(token.tokens)}</p>;
     case "paragraph":
       return <p>{inlines(token.tokens)}</p>;
     case "code":
@@ -91,12 +111,9 @@ function block(token: Token): ComponentChildren {
   }
 }
 
-/** Headings of an answer are below those of the page. */
-function heading({ depth, tokens }: Tokens.Heading): ComponentChildren {
-  const content = inlines(tokens);
-  if (depth === 1) return <h3 class="markdown-h1">{content}</h3>;
-  if (depth === 2) return <h4 class="markdown-h2">{content}</h4>;
-  return <h5>{content}</h5>;
+function heading({ depth, tokens }: Tokens.Heading, level: number): ComponentChildren {
+  const Tag = `h${level}` as "h3" | "h4" | "h5" | "h6";
+  return <Tag class={`markdown-h${Math.min(depth, 3)}`}>{inlines(tokens)}</Tag>;
 }
 
 function list(token: Tokens.List): ComponentChildren {

@@ -4,12 +4,12 @@ import { shortSize, shortTokens } from "./models";
 /** Whether a model is loaded, as a dot with words. */
 export function ModelState({ model }: { model: Model }) {
   const isActive = (model.status ?? "active") === "active";
-  const isLoaded = model.availability?.isHotLive ?? model.availability?.tier === "warm";
+  const { tier, isHotLive } = model.availability ?? {};
   const [state, words] = !isActive
     ? ["off", model.status ?? "not active"]
-    : isLoaded
+    : (isHotLive ?? tier === "warm")
       ? ["hot", "loaded"]
-      : ["cold", model.availability?.tier ?? "not loaded"];
+      : [tier ?? "cold", tier ?? "not loaded"];
   return (
     <span class="model-state" data-state={state}>
       {words}

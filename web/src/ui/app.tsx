@@ -24,10 +24,10 @@ export function App() {
   }, [shown]);
   return (
     <>
-      <a class="skip" href={`#/${shown}`} onClick={focusMain}>
-        Skip to the content
-      </a>
       <header class="frame-top">
+        <a class="skip" href={`#/${shown}`} onClick={focusMain}>
+          Skip to the content
+        </a>
         <a class="brand" href="#/chat" aria-label="Featherwire">
           <Feather />
           <span>Featherwire</span>
