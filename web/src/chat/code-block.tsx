@@ -10,7 +10,7 @@ export function CodeBlock({ text, language }: { text: string; language?: string 
         <span>{name || "code"}</span>
         <CopyButton text={() => text} label="Copy the code" />
       </div>
-      <pre tabIndex={0} role="region" aria-label={name ? `Code: ${name}` : "Code"}>
+      <pre tabIndex={0} role="group" aria-label={name ? `Code: ${name}` : "Code"}>
         <code>{text.length > COLOURED_MAX ? text : coloured(text)}</code>
       </pre>
     </div>

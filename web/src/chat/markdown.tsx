@@ -137,7 +137,7 @@ function table(token: Tokens.Table): ComponentChildren {
     </Tag>
   );
   return (
-    <div class="markdown-table" tabIndex={0} role="region" aria-label="Table">
+    <div class="markdown-table" tabIndex={0} role="group" aria-label="Table">
       <table>
         <thead>
           <tr>{token.header.map(cell("th"))}</tr>
