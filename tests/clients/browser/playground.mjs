@@ -90,6 +90,16 @@ await on("an answer streams with its numbers, and ends with the gateway's report
   await page.waitForFunction(() => /0\/8/.test(document.querySelector(".meter-text")?.textContent));
 });
 
+await on("a first visitor needs two clicks for an answer with a table and code", {}, async (stage, page) => {
+  await stage.ready();
+  await stage.button("Compare tea and coffee in a table").click();
+  await stage.button("Send").click();
+  await stage.ends();
+  assert.equal(await stage.answer.locator("tbody tr").count(), 3);
+  assert.equal(await stage.answer.locator(".code-head span").innerText(), "python");
+  assert.equal(await page.locator("#prompt").inputValue(), "");
+});
+
 const MARKDOWN = `# Title
 
 **bold** and \`code\`, [a link](https://example.com/x), <b>raw</b>, ![far](https://example.com/a.png)

@@ -1,5 +1,6 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../ui/icons";
+import { view } from "../ui/route";
 import { AnswerView } from "./answer-view";
 import { PromptView, ResultsView } from "./prompt-view";
 import { answerOf, type Pane } from "./state";
@@ -23,7 +24,8 @@ export function Conversation({ pane, label }: { pane: Pane; label: string }) {
   };
   useLayoutEffect(() => {
     if (follows.current) toEnd();
-  }, [growth, last?.id]);
+    // A hidden element forgets where it was.
+  }, [growth, last?.id, view.value]);
   useEffect(() => {
     follows.current = true;
     toEnd();

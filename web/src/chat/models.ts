@@ -56,24 +56,33 @@ export async function learnModel(id: string): Promise<void> {
   }
 }
 
+/** Where a model for the first visit is searched: models of known makers, and then all. */
+const FIRST_SEARCHES = ["mistralai/", "Qwen/", "instruct", ""];
+
 /**
  * A model for the first visit: loaded, on the plan, small, and made for conversations. Empty if the
  * catalogue has none.
  */
 export async function firstModel(): Promise<string> {
   const abort = new AbortController();
-  for (const search of ["instruct", ""]) {
+  let best: Model | undefined;
+  for (const search of FIRST_SEARCHES) {
     const filter = { search, onPlan: true, ungated: false };
     const { models } = await listModels(filter, "", abort.signal);
-    const best = models.sort((a, b) => rank(a) - rank(b))[0];
-    if (best) return best.id;
+    for (const model of models) if (!best || rank(model) < rank(best)) best = model;
+    if (best && rank(best) < RANK_GOOD) break;
   }
-  return "";
+  return best?.id ?? "";
 }
 
+/** A model of this rank needs no better one. */
+const RANK_GOOD = 10;
+
 function rank(model: Model): number {
+  const isForChat = /instruct|chat|-it\b/i.test(model.id);
   const isLoaded = model.availability?.isHotLive ?? false;
-  return (isLoaded ? 0 : 100) + (model.isGated ? 10 : 0) + (model.concurrencyCost ?? 9);
+  const faults = [!isForChat, !isLoaded, model.isGated].filter(Boolean).length;
+  return faults * RANK_GOOD + (model.concurrencyCost ?? RANK_GOOD - 1);
 }
 
 /** The organisation and the name of an id. */

@@ -1,4 +1,7 @@
+import { askForKey } from "../api/key";
+import { liveUnits } from "../api/units";
 import { Feather } from "../ui/icons";
+import { ProblemCard } from "../ui/problem-card";
 
 const EXAMPLES = [
   "Explain how a bird's feather lifts it, in three short paragraphs",
@@ -8,6 +11,7 @@ const EXAMPLES = [
 
 /** The first sight: what this is, and three ways to begin. */
 export function Welcome({ onExample }: { onExample: (text: string) => void }) {
+  const { state, problem } = liveUnits.value;
   return (
     <div class="welcome">
       <Feather />
@@ -15,6 +19,15 @@ export function Welcome({ onExample }: { onExample: (text: string) => void }) {
       <p class="muted">
         One gateway, one fair queue for your units. Nothing of a conversation is kept on the server.
       </p>
+      {state === "lost" && problem && (
+        <ProblemCard problem={problem}>
+          {problem.reason === "INVALID_API_KEY" && (
+            <button type="button" class="button small" onClick={() => askForKey("calls", "")}>
+              Enter a key
+            </button>
+          )}
+        </ProblemCard>
+      )}
       <ul>
         {EXAMPLES.map((text) => (
           <li>
