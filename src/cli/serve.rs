@@ -180,8 +180,8 @@ fn print_banner(
     };
     output::tell(format_args!(
         "Featherwire {} on {scheme}://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on \
-         this port; answers come from {upstream}\n  {callers}\n{missing}  documentation: \
-         {scheme}://{link_host}/docs\n",
+         this port; answers come from {upstream}\n  {callers}\n{missing}  playground: \
+         {scheme}://{link_host}/\n  documentation: {scheme}://{link_host}/docs\n",
         build_info::version_and_revision()
     ));
     Ok(())

@@ -68,6 +68,7 @@ mod openapi;
 mod options;
 mod outages;
 mod output;
+mod playground;
 mod probes;
 mod properties;
 mod proxies;

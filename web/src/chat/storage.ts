@@ -5,7 +5,7 @@ import { draft, newPane, panes, settings } from "./state";
 import { read, written, type Kept } from "./transfer";
 
 const NAME = "featherwire.chat";
-const PAUSE_MS = 500;
+const PAUSE_MS = 1_000;
 
 /** Why the conversation is not kept, in words. */
 export const storageProblem = signal("");
