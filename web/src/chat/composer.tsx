@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { Icon } from "../ui/icons";
 import { pictures, send, toggleComparison } from "./actions";
 import { imagesOf, pictureOf } from "./images";
@@ -13,6 +13,25 @@ import { storageProblem } from "./storage";
 const HEIGHT_MAX = 260;
 
 const problem = signal("");
+
+/** Whether files are held over the chat. */
+const isOver = signal(false);
+
+/** What makes a part of the page a place for images to drop. */
+export const dropPlace = {
+  onDragOver(event: DragEvent) {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    isOver.value = true;
+  },
+  onDragLeave: () => (isOver.value = false),
+  onDrop(event: DragEvent) {
+    // Otherwise the browser would leave the page and show the file.
+    event.preventDefault();
+    isOver.value = false;
+    void addImages(event.dataTransfer?.files);
+  },
+};
 
 /** Adds the images among these files to the next prompt. */
 export async function addImages(files: Iterable<File> | null | undefined): Promise<void> {
@@ -30,7 +49,6 @@ export async function addImages(files: Iterable<File> | null | undefined): Promi
 export function Composer() {
   const area = useRef<HTMLTextAreaElement>(null);
   const picker = useRef<HTMLInputElement>(null);
-  const [isOver, setOver] = useState(false);
   const text = draft.value;
   useEffect(() => {
     const element = area.current;
@@ -45,21 +63,10 @@ export function Composer() {
   return (
     <form
       class="composer"
-      data-over={isOver}
+      data-over={isOver.value}
       onSubmit={(event) => {
         event.preventDefault();
         send();
-      }}
-      onDragOver={(event) => {
-        if (!event.dataTransfer?.types.includes("Files")) return;
-        event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={(event) => {
-        event.preventDefault();
-        setOver(false);
-        void addImages(event.dataTransfer?.files);
       }}
     >
       {notice && (

@@ -5,7 +5,7 @@ import { isCancelled, problemOf } from "../api/problem";
 import { Announcer } from "../ui/announcer";
 import { Icon } from "../ui/icons";
 import { view } from "../ui/route";
-import { Composer } from "./composer";
+import { Composer, dropPlace } from "./composer";
 import { Conversation } from "./conversation";
 import { EventsDrawer } from "./events-drawer";
 import { fileProblem, Menu } from "./menu";
@@ -35,7 +35,12 @@ export function ChatView() {
   const shown = panes.value;
   const isEmpty = shown.every((pane) => pane.tree.value.roots.length === 0);
   return (
-    <section class="chat" data-settings={showsSettings.value} data-panes={shown.length}>
+    <section
+      class="chat"
+      data-settings={showsSettings.value}
+      data-panes={shown.length}
+      {...dropPlace}
+    >
       <h1 class="unseen">Chat</h1>
       <div class="chat-main">
         <div class="chat-bar">
@@ -78,10 +83,7 @@ export function ChatView() {
         )}
         <div class="panes">
           {isEmpty ? (
-            <Welcome onExample={(text) => {
-              draft.value = text;
-              document.getElementById("prompt")?.focus();
-            }} />
+            <Welcome onExample={writePrompt} />
           ) : (
             shown.map((pane, index) => (
               <Conversation
@@ -101,6 +103,11 @@ export function ChatView() {
       <Announcer />
     </section>
   );
+}
+
+function writePrompt(text: string): void {
+  draft.value = text;
+  document.getElementById("prompt")?.focus();
 }
 
 /** The first visit needs no search: a model is there, and a person can write. */
