@@ -14,6 +14,8 @@ export default defineConfig({
     modulePreload: false,
     // Images in the styles would become `data:` addresses otherwise.
     assetsInlineLimit: 0,
+    // The licences of the packages in the page, beside it.
+    license: { fileName: "licenses.md" },
     rolldownOptions: {
       // Without hashes, so that a change of the page does not rename its files.
       output: {

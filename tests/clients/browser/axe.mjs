@@ -15,11 +15,25 @@ async function findsNothing(page) {
   await page.evaluate(AXE);
   // It would load the style sheets again, by a way that the policy does not allow.
   const { violations } = await page.evaluate(() => window.axe.run(document, { preload: false }));
-  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
+  const found = violations.map(
+    ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`,
+  );
   assert.deepEqual(found, []);
 }
 
-const MARKDOWN = "repeat after me: # A\n\n**b** `c` [d](https://example.com)\n\n| a |\n|---|\n| 1 |\n\n```js\nlet a = 1; // b\n```\n\n- e";
+const MARKDOWN = `repeat after me: # A
+
+**b** \`c\` [d](https://example.com)
+
+| a |
+|---|
+| 1 |
+
+\`\`\`js
+let a = 1; // b
+\`\`\`
+
+- e`;
 
 /** The states of the chat, each reached from the one before. */
 async function chat(stage, page) {
@@ -43,7 +57,8 @@ async function chat(stage, page) {
   await findsNothing(page);
   await page.keyboard.press("Escape");
   if ((await page.locator(".settings").count()) === 0) await stage.button("Settings").click();
-  for (const title of ["Gateway", "Tools", "Answer as JSON", "Parameters"]) await stage.unfold(title);
+  for (const title of ["Gateway", "Tools", "Answer as JSON", "Parameters"])
+    await stage.unfold(title);
   await page.getByLabel("Format").selectOption("json_schema");
   await page.getByLabel("Temperature", { exact: true }).fill("3");
   await findsNothing(page);

@@ -43,7 +43,8 @@ async function programs(url, key) {
 }
 
 /** What the content of these pieces is together. */
-const joined = (pieces) => pieces.flatMap(({ choices }) => choices.map(({ delta }) => delta?.content ?? "")).join("");
+const joined = (pieces) =>
+  pieces.flatMap(({ choices }) => choices.map(({ delta }) => delta?.content ?? "")).join("");
 
 for (const [kind, url, key] of [
   ["without a key", OPEN, ""],
@@ -52,7 +53,8 @@ for (const [kind, url, key] of [
   let found;
   await check(`programs are copied ${kind}`, async () => {
     found = await programs(url, key);
-    for (const text of Object.values(found)) assert.equal(text.includes("FEATHERWIRE_KEY") && text.includes(KEY), false);
+    for (const text of Object.values(found))
+      assert.equal(text.includes("FEATHERWIRE_KEY") && text.includes(KEY), false);
   });
   if (!found) continue;
   const env = { ...process.env, FEATHERWIRE_KEY: key };
@@ -67,10 +69,14 @@ for (const [kind, url, key] of [
 
   await check(`grpcurl's request is valid ${kind}`, async () => {
     // buf takes the same request and the same metadata, and is here; grpcurl is not.
-    const buf = `grpcurl() { buf curl --http2-prior-knowledge --protocol grpc "\${@:2:$#-3}" "http://\${@: -2:1}/\${@: -1}"; }\n`;
+    const given = '"${@:2:$#-3}" "http://${@: -2:1}/${@: -1}"';
+    const buf = `grpcurl() { buf curl --http2-prior-knowledge --protocol grpc ${given}; }\n`;
     const text = found.grpcurl.replace("-d @", "-d @-");
     const { stdout } = await run("bash", ["-c", buf + text], { env });
-    const messages = stdout.trim().split(/\n(?=\{)/).map((text) => JSON.parse(text));
+    const messages = stdout
+      .trim()
+      .split(/\n(?=\{)/)
+      .map((text) => JSON.parse(text));
     assert.equal(joined(messages), ANSWER);
   });
 
@@ -84,9 +90,26 @@ for (const [kind, url, key] of [
   await check(`TypeScript runs ${kind}`, async () => {
     const file = "browser/snippet.ts";
     await writeFile(file, found.TypeScript);
-    const bundle = ["--bundle", "--platform=node", "--format=esm", "--packages=external", "--outfile=browser/snippet.mjs"];
+    const bundle = [
+      "--bundle",
+      "--platform=node",
+      "--format=esm",
+      "--packages=external",
+      "--outfile=browser/snippet.mjs",
+    ];
     await run("esbuild", [file, ...bundle, "--log-level=warning"]);
-    await run("tsc", ["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022", "--module", "nodenext", "--types", "node", "browser/snippet.ts"]);
+    await run("tsc", [
+      "--noEmit",
+      "--strict",
+      "--skipLibCheck",
+      "--target",
+      "es2022",
+      "--module",
+      "nodenext",
+      "--types",
+      "node",
+      "browser/snippet.ts",
+    ]);
     const { stdout } = await run("node", ["browser/snippet.mjs"], { env });
     assert.equal(stdout, `${ANSWER}\n`);
   });

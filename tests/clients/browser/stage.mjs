@@ -1,8 +1,10 @@
-// The playground in a headless Chromium: pages of it, and what a test does on them. Each page fails its check if the browser
-// reports a violation of the policy, an error of a script, or a request to another host.
+// The playground in a headless Chromium: pages of it, and what a test does on them. Each page fails
+// its check if the browser reports a violation of the policy, an error of a script, or a request to
+// another host.
 
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
+import { check } from "../node/checks.mjs";
 
 export const WIDE = { width: 1280, height: 800 };
 export const PHONE = { width: 360, height: 740 };
@@ -10,9 +12,6 @@ export const PHONE = { width: 360, height: 740 };
 export async function openBrowser() {
   return chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
 }
-
-/** The name of a button, exactly. */
-const button = (page, name) => page.getByRole("button", { name, exact: true });
 
 export class Stage {
   #problems = [];
@@ -30,7 +29,9 @@ export class Stage {
     await context.exposeBinding("violated", (_, text) => stage.#problems.push(text));
     await context.addInitScript(() => {
       addEventListener("securitypolicyviolation", (event) =>
-        window.violated(`the policy ${event.violatedDirective} was violated by ${event.blockedURI || event.sample}`),
+        window.violated(
+          `the policy ${event.violatedDirective} was violated by ${event.blockedURI || event.sample}`,
+        ),
       );
     });
     page.on("pageerror", (error) => stage.#problems.push(String(error)));
@@ -51,7 +52,7 @@ export class Stage {
   }
 
   button(name) {
-    return button(this.page, name);
+    return this.page.getByRole("button", { name, exact: true });
   }
 
   /** Waits until a model is chosen, as at every first visit. */
@@ -69,13 +70,10 @@ export class Stage {
   async chooseIn(id) {
     const { page } = this;
     await page.getByRole("combobox").fill(id);
-    await page.waitForFunction(
-      (id) => {
-        const options = [...document.querySelectorAll("[role=option] .model-name")];
-        return options[0]?.textContent === id && document.querySelector("[aria-busy=false]");
-      },
-      id,
-    );
+    await page.waitForFunction((id) => {
+      const options = [...document.querySelectorAll("[role=option] .model-name")];
+      return options[0]?.textContent === id && document.querySelector("[aria-busy=false]");
+    }, id);
     await page.keyboard.press("Enter");
     await page.waitForFunction(() => !document.querySelector("dialog[open]"));
   }
@@ -101,19 +99,18 @@ export class Stage {
   async asks(text) {
     const before = await this.page.locator(".answer").count();
     await this.ask(text);
-    await this.page.waitForFunction(
-      (before) => {
-        const answers = document.querySelectorAll(".answer");
-        return answers.length > before && answers[answers.length - 1].dataset.state === "done";
-      },
-      before,
-    );
+    await this.page.waitForFunction((before) => {
+      const answers = document.querySelectorAll(".answer");
+      return answers.length > before && answers[answers.length - 1].dataset.state === "done";
+    }, before);
     return this.answer.locator(".markdown").last().innerText();
   }
 
   /** Opens a fold of the settings. */
   async unfold(title) {
-    const fold = this.page.locator(".settings details", { has: this.page.getByText(title, { exact: true }) });
+    const fold = this.page.locator(".settings details", {
+      has: this.page.getByText(title, { exact: true }),
+    });
     await fold.locator("summary").click();
     await fold.locator(".fold-body").waitFor();
     return fold;
@@ -122,4 +119,14 @@ export class Stage {
   text(selector) {
     return this.page.locator(selector).innerText();
   }
+}
+
+/** Checks on pages of their own, in this browser. */
+export function checksOn(browser, url) {
+  return (name, options, body) =>
+    check(name, async () => {
+      const stage = await Stage.open(browser, options.url ?? url, options);
+      await body(stage, stage.page);
+      await stage.close();
+    });
 }

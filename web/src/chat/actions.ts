@@ -2,7 +2,16 @@
 
 import { signal } from "@preact/signals";
 import { ask, runningCount } from "./run";
-import { answerOf, closePane, compareWith, draft, isOpen, panes, putAnswer, type Pane } from "./state";
+import {
+  answerOf,
+  closePane,
+  compareWith,
+  draft,
+  isOpen,
+  panes,
+  putAnswer,
+  type Pane,
+} from "./state";
 import { newId, pathOf, withNode } from "./tree";
 import { ROOT, type AnswerNode, type Picture, type PromptNode } from "./types";
 
@@ -72,4 +81,3 @@ export function toggleComparison(): Pane | null {
   }
   return added;
 }
-

@@ -59,9 +59,7 @@ export function AnswerView({ pane, node }: { pane: Pane; node: AnswerNode }) {
       )}
       {isJson && <SchemaResult text={text} schema={answer.schema ?? ""} />}
       {answer.calls.length > 0 && <Calls pane={pane} node={node} answer={answer} />}
-      {answer.problem && (
-        <ProblemCard problem={answer.problem} onRetry={() => retry(pane, node)} />
-      )}
+      {answer.problem && <ProblemCard problem={answer.problem} onRetry={() => retry(pane, node)} />}
       <footer class="answer-foot">
         <Stats answer={answer} />
         <div class="answer-tools">

@@ -20,13 +20,33 @@ export function CodeBlock({ text, language }: { text: string; language?: string 
 /** Longer code stays plain, because it is coloured again while it arrives. */
 const COLOURED_MAX = 20_000;
 
+/** The words of common languages. */
+const WORDS =
+  `abstract and as async await bool break case catch class const continue def default del
+  do elif else enum except export extends false False finally fn for from func function go if impl
+  import in int interface is lambda let loop match mod mut new nil None not null or package pass
+  private pub public raise return select self static string struct switch this throw trait true True
+  try type undefined use var void where while with yield
+  SELECT FROM WHERE JOIN INSERT UPDATE CREATE`.split(/\s+/);
+
+const COMMENTS = [
+  String.raw`\/\*[\s\S]*?(?:\*\/|$)`,
+  String.raw`\/\/.*`,
+  // No comment: a colour, an attribute of Rust, and `#!`.
+  String.raw`(?<=^|\s)#(?![!{[0-9a-fA-F]{3}).*`,
+  String.raw`<!--[\s\S]*?-->`,
+  String.raw`(?<=^|\s)--\s.*`,
+];
+
+const TEXTS = ['"', "'"].map((quote) => String.raw`Q(?:\\.|[^Q\\\n])*Q`.replaceAll("Q", quote));
+
 /** What most languages share: comments, texts, numbers and words. */
 const PARTS = new RegExp(
   [
-    String.raw`(?<comment>\/\*[\s\S]*?(?:\*\/|$)|\/\/.*|(?<=^|\s)#(?![!{[0-9a-fA-F]{3}).*|<!--[\s\S]*?-->|(?<=^|\s)--\s.*)`,
-    String.raw`(?<text>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|` + "`(?:\\\\.|[^`\\\\])*`)",
+    `(?<comment>${COMMENTS.join("|")})`,
+    `(?<text>${[...TEXTS, "`(?:\\\\.|[^`\\\\])*`"].join("|")})`,
     String.raw`(?<number>\b0x[0-9a-fA-F]+\b|\b\d[\d_]*(?:\.\d+)?(?:e[+-]?\d+)?\b)`,
-    String.raw`(?<word>\b(?:abstract|and|as|async|await|bool|break|case|catch|class|const|continue|def|default|del|do|elif|else|enum|except|export|extends|false|False|finally|fn|for|from|func|function|go|if|impl|import|in|int|interface|is|lambda|let|loop|match|mod|mut|new|nil|None|not|null|or|package|pass|private|pub|public|raise|return|select|self|static|string|struct|switch|this|throw|trait|true|True|try|type|undefined|use|var|void|where|while|with|yield|SELECT|FROM|WHERE|JOIN|INSERT|UPDATE|CREATE)\b)`,
+    String.raw`(?<word>\b(?:${WORDS.join("|")})\b)`,
   ].join("|"),
   "gm",
 );

@@ -152,7 +152,12 @@ export function Composer() {
           )}
         </span>
         {isRunning ? (
-          <button type="button" class="button primary round-send" aria-label="Stop" onClick={stopAll}>
+          <button
+            type="button"
+            class="button primary round-send"
+            aria-label="Stop"
+            onClick={stopAll}
+          >
             <Icon name="stop" />
           </button>
         ) : (

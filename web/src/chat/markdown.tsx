@@ -13,16 +13,14 @@ interface Block {
 
 /** The text as blocks. While it grows, only its last block is read again. */
 export function Markdown({ text, isGrowing }: { text: string; isGrowing: boolean }) {
-  const known = useRef<{ text: string; blocks: Block[]; isWhole: boolean }>({
-    text: "",
-    blocks: [],
-    isWhole: true,
-  });
+  const known = useRef<Known>({ text: "", blocks: [], isPartial: false });
   const before = known.current;
-  if (before.text !== text || (!isGrowing && !before.isWhole)) {
-    const blocks =
-      isGrowing && text.startsWith(before.text) ? grown(before.blocks, text) : blocksOf(text);
-    known.current = { text, blocks, isWhole: !isGrowing };
+  // A link can be defined below its use, so such a text is read once more as a whole.
+  const isAgain = before.isPartial && !isGrowing && DEFINITION.test(text);
+  if (before.text !== text || isAgain) {
+    const canGrow = !isAgain && text.startsWith(before.text);
+    const blocks = canGrow ? grown(before.blocks, text) : blocksOf(text);
+    known.current = { text, blocks, isPartial: canGrow };
   }
   return (
     <div class="markdown">
@@ -32,6 +30,16 @@ export function Markdown({ text, isGrowing }: { text: string; isGrowing: boolean
     </div>
   );
 }
+
+interface Known {
+  text: string;
+  blocks: Block[];
+  /** Whether the blocks were read one after the other. */
+  isPartial: boolean;
+}
+
+/** The definition of a link: `[name]: address`. */
+const DEFINITION = /^ {0,3}\[[^\]\n]+\]:/m;
 
 function blocksOf(text: string): Block[] {
   return lexer(text).map((token) => ({ raw: token.raw, token }));
@@ -93,7 +101,9 @@ function block(token: Token): ComponentChildren {
     case "paragraph":
       return <p>{inlines(token.tokens)}</p>;
     case "code":
-      return <CodeBlock text={(token as Tokens.Code).text} language={(token as Tokens.Code).lang} />;
+      return (
+        <CodeBlock text={(token as Tokens.Code).text} language={(token as Tokens.Code).lang} />
+      );
     case "blockquote":
       return <blockquote>{blocks(token.tokens)}</blockquote>;
     case "list":
@@ -226,9 +236,12 @@ const NAMED: Record<string, string> = {
 /** The characters that a text names. Unknown names stay as they are. */
 function entities(text: string): string {
   if (!text.includes("&")) return text;
-  return text.replace(/&(?:#x([0-9a-f]{1,6})|#(\d{1,7})|([a-z]{2,8}));/gi, (whole, hex, dec, name) => {
-    if (name) return NAMED[name as string] ?? whole;
-    const code = hex ? parseInt(hex as string, 16) : Number(dec);
-    return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : whole;
-  });
+  return text.replace(
+    /&(?:#x([0-9a-f]{1,6})|#(\d{1,7})|([a-z]{2,8}));/gi,
+    (whole, hex, dec, name) => {
+      if (name) return NAMED[name as string] ?? whole;
+      const code = hex ? parseInt(hex as string, 16) : Number(dec);
+      return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : whole;
+    },
+  );
 }

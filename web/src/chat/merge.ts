@@ -1,11 +1,18 @@
-import type { ChatDelta, StreamChatCompletionResponse } from "../gen/featherwire/v1/chat_service_pb";
+import type {
+  ChatDelta,
+  StreamChatCompletionResponse,
+} from "../gen/featherwire/v1/chat_service_pb";
 import type { ToolCall } from "../gen/featherwire/v1/chat_tools_pb";
 import type { CallReport } from "../gen/featherwire/v1/gateway_pb";
 import type { Usage } from "../gen/featherwire/v1/usage_pb";
 import type { Answer, Call, Report, Tokens } from "./types";
 
 /** The answer with a further piece of its stream. `index` is its place among the `n` answers. */
-export function merged(answer: Answer, message: StreamChatCompletionResponse, index: number): Answer {
+export function merged(
+  answer: Answer,
+  message: StreamChatCompletionResponse,
+  index: number,
+): Answer {
   const next = { ...answer };
   if (message.model) next.model = message.model;
   if (message.usage) next.tokens = tokensOf(message.usage);

@@ -156,11 +156,7 @@ function Search({ pane }: { pane: Pane }) {
           onInput={(event) => setFilter({ ...filter, search: event.currentTarget.value })}
           onKeyDown={onKeyDown}
         />
-        <button
-          type="button"
-          class="button quiet small"
-          onClick={() => (searching.value = null)}
-        >
+        <button type="button" class="button quiet small" onClick={() => (searching.value = null)}>
           Close
         </button>
       </div>
@@ -221,9 +217,7 @@ function Search({ pane }: { pane: Pane }) {
           />
         ))}
       </ul>
-      {found.problem && (
-        <ProblemCard problem={found.problem} onRetry={() => void load("", [])} />
-      )}
+      {found.problem && <ProblemCard problem={found.problem} onRetry={() => void load("", [])} />}
       <p class="search-foot muted">
         <kbd>↑</kbd> <kbd>↓</kbd> to move, <kbd>Enter</kbd> to choose, <kbd>Esc</kbd> to close
       </p>

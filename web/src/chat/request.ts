@@ -29,7 +29,8 @@ export interface Draft {
 /** The request as the JSON of REST, without options of the page itself. */
 export function restBody({ model, path, settings }: Draft): JsonObject {
   const body: JsonObject = { model, messages: messages(path, settings.system) };
-  for (const [parameter, value] of given(settings)) body[parameter.name] = decoded(parameter, value);
+  for (const [parameter, value] of given(settings))
+    body[parameter.name] = decoded(parameter, value);
   const tools = toolsOf(settings);
   if (tools.length > 0) {
     body.tools = tools;
@@ -45,7 +46,10 @@ export function restBody({ model, path, settings }: Draft): JsonObject {
 /** The request as a message. `report` asks for the usage and for the gateway's report. */
 export function messageOf(draft: Draft, report: boolean): CreateChatCompletionRequest {
   const { model, path, settings } = draft;
-  const init: Record<string, unknown> = { model, messages: messages(path, settings.system).map(toInit) };
+  const init: Record<string, unknown> = {
+    model,
+    messages: messages(path, settings.system).map(toInit),
+  };
   for (const [parameter, value] of given(settings)) {
     init[camelCase(parameter.name)] = encoded(parameter, value);
   }

@@ -3,7 +3,10 @@
 import { signal } from "@preact/signals";
 import { client } from "../api/client";
 import { isCancelled, problemOf, type Problem } from "../api/problem";
-import { ChatService, type StreamChatCompletionResponse } from "../gen/featherwire/v1/chat_service_pb";
+import {
+  ChatService,
+  type StreamChatCompletionResponse,
+} from "../gen/featherwire/v1/chat_service_pb";
 import { announce } from "../ui/announcer";
 import { merged } from "./merge";
 import { messageOf, SettingsError } from "./request";
@@ -54,7 +57,10 @@ export function ask(pane: Pane, parent: string): void {
     });
   }
   // The first of several answers is shown.
-  pane.tree.value = { ...pane.tree.peek(), shown: { ...pane.tree.peek().shown, [parent]: ids[0]! } };
+  pane.tree.value = {
+    ...pane.tree.peek(),
+    shown: { ...pane.tree.peek().shown, [parent]: ids[0]! },
+  };
   const abort = new AbortController();
   for (const id of ids) running.set(id, abort);
   runningCount.value += 1;
@@ -84,7 +90,9 @@ async function follow(
   for (const id of ids) events.set(id, raw);
   const frame = new Frame();
   try {
-    for await (const message of client(ChatService).streamChatCompletion(request, { signal: abort })) {
+    for await (const message of client(ChatService).streamChatCompletion(request, {
+      signal: abort,
+    })) {
       if (raw.length < EVENTS_MAX) raw.push({ at: Date.now() - sentAt, message });
       frame.add(ids, message);
     }

@@ -188,7 +188,9 @@ function ToolFields({ settings }: { settings: Settings }) {
 }
 
 function GatewayFields({ settings }: { settings: Settings }) {
-  const [timeout, setTimeout] = useState(settings.timeoutMs ? String(settings.timeoutMs / 1000) : "");
+  const [timeout, setTimeout] = useState(
+    settings.timeoutMs ? String(settings.timeoutMs / 1000) : "",
+  );
   return (
     <>
       <label class="field">

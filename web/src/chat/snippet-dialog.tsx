@@ -128,5 +128,8 @@ function conversation(path: Node[], typed: string): Node[] {
   if (!typed && before.length > 0) return before;
   const text = typed || "Say hello in five words";
   const id = newId();
-  return [...before, { id, parent: last?.id ?? "", children: [], role: "user", text, pictures: [] }];
+  return [
+    ...before,
+    { id, parent: last?.id ?? "", children: [], role: "user", text, pictures: [] },
+  ];
 }

@@ -1,6 +1,13 @@
 import { signal, type Signal } from "@preact/signals";
 import { EMPTY, newId, pathOf, withNode } from "./tree";
-import { NO_SETTINGS, type Answer, type AnswerNode, type Node, type Settings, type Tree } from "./types";
+import {
+  NO_SETTINGS,
+  type Answer,
+  type AnswerNode,
+  type Node,
+  type Settings,
+  type Tree,
+} from "./types";
 
 /** One conversation with one model. With two of them, the page compares. */
 export interface Pane {
@@ -63,7 +70,10 @@ export function set(change: Partial<Settings>): void {
 }
 
 /** Sets a parameter, or leaves it to the model. */
-export function setParameter(name: string, value: Settings["parameters"][string] | undefined): void {
+export function setParameter(
+  name: string,
+  value: Settings["parameters"][string] | undefined,
+): void {
   const { [name]: _, ...others } = settings.peek().parameters;
   set({ parameters: value === undefined ? others : { ...others, [name]: value } });
 }

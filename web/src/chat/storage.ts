@@ -66,4 +66,3 @@ export function restore(): void {
   });
   addEventListener("pagehide", keep);
 }
-

@@ -63,7 +63,9 @@ export function without(tree: Tree, node: Node): Tree {
   };
   remove(node.id);
   const shown = Object.fromEntries(
-    Object.entries(tree.shown).filter(([parent, id]) => id in nodes && (!parent || parent in nodes)),
+    Object.entries(tree.shown).filter(
+      ([parent, id]) => id in nodes && (!parent || parent in nodes),
+    ),
   );
   const parent = nodes[node.parent];
   const others = (ids: string[]) => ids.filter((id) => id !== node.id);

@@ -14,7 +14,7 @@ const TABS: { view: View; label: string; short: string; icon: IconName }[] = [
   { view: "keys", label: "Keys and usage", short: "Keys", icon: "key" },
 ];
 
-/** The frame around the views. The chat stays alive behind the others, so that its streams go on. */
+/** The frame around the views. The chat stays alive behind the others: its streams go on. */
 export function App() {
   useEffect(watchUnits, []);
   const shown = view.value;

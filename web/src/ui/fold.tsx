@@ -15,11 +15,7 @@ interface Props {
 export function Fold({ icon, title, note, isOpenAtFirst = false, children }: Props) {
   const [isOpen, setOpen] = useState(isOpenAtFirst);
   return (
-    <details
-      class="fold"
-      open={isOpen}
-      onToggle={(event) => setOpen(event.currentTarget.open)}
-    >
+    <details class="fold" open={isOpen} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>
         <Icon name="right" />
         {icon && <Icon name={icon} />}
