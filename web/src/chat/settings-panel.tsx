@@ -4,6 +4,7 @@ import { Icon } from "../ui/icons";
 import { ParameterField } from "./parameter-field";
 import { GROUPS, isObject } from "./parameters";
 import { SettingsError, toolsOf } from "./request";
+import { Running } from "./running";
 import { set, settings } from "./state";
 import { NO_SETTINGS, type Format, type Settings } from "./types";
 
@@ -85,6 +86,7 @@ export function SettingsPanel({ onClose }: { onClose: () => void }) {
       <Fold title="Gateway" note={now.priority}>
         <GatewayFields settings={now} />
       </Fold>
+      <Running />
     </aside>
   );
 }
