@@ -204,13 +204,11 @@ await on(
     await page.getByAltText("paste.png").waitFor();
     await give("drop", ".panes");
     await page.getByAltText("drop.png").waitFor();
-    await page
-      .getByLabel("Images", { exact: true })
-      .setInputFiles({
-        name: "dot.png",
-        mimeType: "image/png",
-        buffer: Buffer.from(DOT, "base64"),
-      });
+    await page.getByLabel("Images", { exact: true }).setInputFiles({
+      name: "dot.png",
+      mimeType: "image/png",
+      buffer: Buffer.from(DOT, "base64"),
+    });
     await page.getByAltText("dot.png").waitFor();
     await stage.button("Remove drop.png").click();
     assert.match(await stage.asks("What is there?"), /I can see 2 images/);
