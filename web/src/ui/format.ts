@@ -2,9 +2,13 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric" });
-const dayInUtc = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", timeZone: "UTC" });
-const moment = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+const dayInUtc = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  timeZone: "UTC",
+});
+const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
 /** `9,120`. */
 export function count(number: number | bigint): string {
@@ -53,17 +57,17 @@ export function relative(at: number, now: number): string {
   return at < now ? `${length} ago` : `in ${length}`;
 }
 
-/** `29 Nov 2026` in the style of the page's language. */
+/** `29 Nov 2026`. */
 export function date(at: number): string {
   return day.format(at);
 }
 
-/** The day of a moment in UTC: `Nov 29`. */
+/** The day of a moment in UTC: `29 Nov`. */
 export function utcDay(at: number): string {
   return dayInUtc.format(at);
 }
 
-/** A date with its time. */
+/** `29 Nov 2026, 13:32`. */
 export function dateAndTime(at: number): string {
   return moment.format(at);
 }

@@ -28,7 +28,8 @@ export function usesOf(picture: Concurrency): Uses {
   const settling = gateway?.settling ?? 0;
   const outside = gateway ? gateway.outside : (picture.usedCost ?? 0);
   const capacity = gateway?.capacity ?? (picture.unlimited ? undefined : picture.limit);
-  const free = capacity === undefined ? undefined : Math.max(0, capacity - own - settling - outside);
+  const free =
+    capacity === undefined ? undefined : Math.max(0, capacity - own - settling - outside);
   return { own, settling, outside, free, capacity };
 }
 

@@ -18,7 +18,7 @@ export function HistoryStrip({ now }: { now: number }) {
   const top = Math.max(1, ...samples.map((sample) => sample.capacity ?? used(sample)));
   const waitingMax = Math.max(...samples.map(({ waiting }) => waiting), 0);
   const usedMax = Math.max(...samples.map(used), 0);
-  const words = `The last two minutes: at most ${usedMax} units in use, at most ${waitingMax} waiting`;
+  const words = `Two minutes: at most ${usedMax} units in use and ${waitingMax} calls waiting`;
   return (
     <figure class="history">
       <svg
@@ -76,7 +76,8 @@ function area(
       const bottom = HEIGHT - (base / top) * HEIGHT;
       const height = (sample[layer] / top) * HEIGHT;
       if (height === 0 || right <= left) return "";
-      return `M${fixed(left)} ${fixed(bottom)}V${fixed(bottom - height)}H${fixed(right)}V${fixed(bottom)}Z`;
+      const [x, y] = [fixed(left), fixed(bottom)];
+      return `M${x} ${y}V${fixed(bottom - height)}H${fixed(right)}V${y}Z`;
     })
     .join("");
 }

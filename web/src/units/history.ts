@@ -22,7 +22,14 @@ effect(() => {
   const { state, picture, at } = liveUnits.value;
   if (state !== "live" || !picture) return;
   const { own, settling, outside, capacity } = usesOf(picture);
-  const sample = { at, own, settling, outside, capacity, waiting: waitingOf(picture.gateway?.queued) };
+  const sample = {
+    at,
+    own,
+    settling,
+    outside,
+    capacity,
+    waiting: waitingOf(picture.gateway?.queued),
+  };
   const kept = history.peek().filter((older) => older.at > at - HISTORY_MS && older.at < at);
   history.value = [...kept, sample];
 });

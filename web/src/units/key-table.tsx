@@ -47,8 +47,9 @@ export function KeyTable({ keys }: { keys: KeyUnits[] }) {
             <p class="muted small">And {count(keys.length - ROWS_MAX)} more.</p>
           )}
           <p class="muted small">
-            Keys have the numbers of the gateway's configuration, then those of the database. Without
-            keys all callers are key 1. Unit time is units × time since the start of the gateway.
+            Keys have the numbers of the gateway's configuration, then those of the database.
+            Without keys all callers are key 1. Unit time is units × time since the start of the
+            gateway.
           </p>
         </>
       )}

@@ -21,7 +21,8 @@ export function QueueCard({ gateway, passedMs }: Props) {
   return (
     <section class="card panel" aria-labelledby="queue-title">
       <h2 id="queue-title">
-        Queue <span class="muted">{waiting === 0 ? "nothing waits" : `${count(waiting)} waiting`}</span>
+        Queue{" "}
+        <span class="muted">{waiting === 0 ? "nothing waits" : `${count(waiting)} waiting`}</span>
       </h2>
       <dl class="classes">
         {CLASSES.map(({ name, words }) => {

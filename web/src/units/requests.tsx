@@ -51,7 +51,7 @@ export function RequestTable({ picture, numbers, passedMs }: Props) {
                     {number}
                   </i>
                 </td>
-                <td class="model-name">{request.model ?? "unknown"}</td>
+                <td class="model-id">{request.model ?? "unknown"}</td>
                 <td class="right numbers">{request.cost ?? "?"}</td>
                 <td class="right numbers">
                   {request.durationMs === undefined

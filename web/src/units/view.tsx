@@ -70,7 +70,12 @@ function Picture({ picture, at, now, isLive }: PictureProps) {
 
 function LiveChip({ live, isLive }: { live: LiveUnits; isLive: boolean }) {
   if (live.state === "connecting" && !live.picture) return <span class="chip">Connecting</span>;
-  if (live.state === "connecting") return <span class="chip" data-tone="warn">Reconnecting</span>;
+  if (live.state === "connecting")
+    return (
+      <span class="chip" data-tone="warn">
+        Reconnecting
+      </span>
+    );
   return isLive ? (
     <span class="chip live-chip" data-tone="good">
       <i /> Live
