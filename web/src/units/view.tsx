@@ -12,6 +12,7 @@ import { count, duration } from "../ui/format";
 import { Icon } from "../ui/icons";
 import { ProblemCard } from "../ui/problem-card";
 import { Account } from "./account";
+import { CircuitList } from "./circuits";
 import { KeyTable } from "./key-table";
 import { QueueCard } from "./queue";
 import { RequestTable } from "./requests";
@@ -63,6 +64,7 @@ function Picture({ picture, at, now, isLive }: PictureProps) {
       </div>
       <div class="units-column">
         <QueueCard gateway={picture.gateway} passedMs={passedMs} />
+        <CircuitList circuits={picture.gateway?.circuits ?? []} passedMs={passedMs} />
       </div>
     </div>
   );
