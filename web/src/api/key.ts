@@ -38,7 +38,12 @@ export function setKey(slot: KeySlot, key: string): void {
   keys[slot].value = clean;
 }
 
-/** Asks for a key, unless a question is open. */
+/**
+ * Asks for a key: because a call needs one, with the reason, or because the reader wants to enter
+ * one. The former does not replace an open question for the same key.
+ */
 export function askForKey(slot: KeySlot, reason: string): void {
-  keyQuestion.value ??= { slot, reason };
+  const open = keyQuestion.peek();
+  if (open && reason !== "" && (open.slot === slot || slot === "calls")) return;
+  keyQuestion.value = { slot, reason };
 }

@@ -1,4 +1,5 @@
 import type { ComponentChildren } from "preact";
+import { useId } from "preact/hooks";
 import { Priority } from "../gen/featherwire/v1/gateway_pb";
 import { BudgetPeriod, BudgetUnit, KeyRole } from "../gen/featherwire/v1/key_limits_pb";
 import { Icon } from "../ui/icons";
@@ -23,51 +24,63 @@ export function KeyForm({ draft, isNew, onChange }: Props) {
     none = "no limit",
   ) => (
     <Field label={label} hint={hint}>
-      <input
-        type="number"
-        min={1}
-        max={max}
-        step={1}
-        placeholder={none}
-        value={draft[name]}
-        onInput={(event) => set({ [name]: event.currentTarget.value })}
-      />
+      {(ids) => (
+        <input
+          {...ids}
+          type="number"
+          min={1}
+          max={max}
+          step={1}
+          placeholder={none}
+          value={draft[name]}
+          onInput={(event) => set({ [name]: event.currentTarget.value })}
+        />
+      )}
     </Field>
   );
   return (
     <>
       <div class="form-grid">
         <Field label="Name">
-          <input
-            type="text"
-            required
-            maxLength={200}
-            autocomplete="off"
-            placeholder="search-app"
-            value={draft.name}
-            onInput={(event) => set({ name: event.currentTarget.value })}
-          />
+          {(ids) => (
+            <input
+              {...ids}
+              type="text"
+              required
+              maxLength={200}
+              autocomplete="off"
+              placeholder="search-app"
+              value={draft.name}
+              onInput={(event) => set({ name: event.currentTarget.value })}
+            />
+          )}
         </Field>
         <Field label="Owner">
-          <input
-            type="text"
-            maxLength={200}
-            autocomplete="off"
-            placeholder="Whose key it is"
-            value={draft.owner}
-            onInput={(event) => set({ owner: event.currentTarget.value })}
-          />
+          {(ids) => (
+            <input
+              {...ids}
+              type="text"
+              maxLength={200}
+              autocomplete="off"
+              placeholder="Whose key it is"
+              value={draft.owner}
+              onInput={(event) => set({ owner: event.currentTarget.value })}
+            />
+          )}
         </Field>
         {isNew && (
           <Field label="For">
-            <select
-              value={draft.role}
-              onChange={(event) => set({ role: Number(event.currentTarget.value) })}
-            >
-              <option value={KeyRole.INFERENCE}>Calls of models</option>
-              <option value={KeyRole.VIEWER}>Reading keys and usage</option>
-              <option value={KeyRole.ADMIN}>Managing keys</option>
-            </select>
+            {(ids) => (
+              <select
+                {...ids}
+                value={draft.role}
+                onChange={(event) => set({ role: Number(event.currentTarget.value) })}
+              >
+                <option value={KeyRole.INFERENCE}>Calls of models</option>
+                <option value={KeyRole.VIEWER}>Reading keys and usage</option>
+                <option value={KeyRole.ADMIN}>Managing keys</option>
+              </select>
+            )}
           </Field>
         )}
         <Expiry draft={draft} isNew={isNew} set={set} />
@@ -81,35 +94,44 @@ export function KeyForm({ draft, isNew, onChange }: Props) {
             {number("maxUnits", "Units at once", 100_000, "Further calls wait.")}
             {number("weight", "Weight", 1_000, "The share of units when calls wait.", "1")}
             <Field label="Highest priority" hint="Calls that ask for more get this one.">
-              <select
-                value={draft.priority}
-                onChange={(event) => set({ priority: Number(event.currentTarget.value) })}
-              >
-                <option value={Priority.UNSPECIFIED}>Interactive (no limit)</option>
-                <option value={Priority.DEFAULT}>Default</option>
-                <option value={Priority.BATCH}>Batch</option>
-              </select>
+              {(ids) => (
+                <select
+                  {...ids}
+                  value={draft.priority}
+                  onChange={(event) => set({ priority: Number(event.currentTarget.value) })}
+                >
+                  <option value={Priority.UNSPECIFIED}>Interactive (no limit)</option>
+                  <option value={Priority.DEFAULT}>Default</option>
+                  <option value={Priority.BATCH}>Batch</option>
+                </select>
+              )}
             </Field>
             <Field label="Models" hint="A pattern in each line, with * and ?. Empty: all.">
-              <textarea
-                rows={2}
-                spellcheck={false}
-                placeholder="meta-llama/*"
-                value={draft.models}
-                onInput={(event) => set({ models: event.currentTarget.value })}
-              />
+              {(ids) => (
+                <textarea
+                  {...ids}
+                  rows={2}
+                  spellcheck={false}
+                  placeholder="meta-llama/*"
+                  value={draft.models}
+                  onInput={(event) => set({ models: event.currentTarget.value })}
+                />
+              )}
             </Field>
           </div>
           <Budgets budgets={draft.budgets} onChange={(budgets) => set({ budgets })} />
         </fieldset>
       )}
       <Field label="Labels" hint="A line for each, such as team=search.">
-        <textarea
-          rows={2}
-          spellcheck={false}
-          value={draft.labels}
-          onInput={(event) => set({ labels: event.currentTarget.value })}
-        />
+        {(ids) => (
+          <textarea
+            {...ids}
+            rows={2}
+            spellcheck={false}
+            value={draft.labels}
+            onInput={(event) => set({ labels: event.currentTarget.value })}
+          />
+        )}
       </Field>
     </>
   );
@@ -120,16 +142,23 @@ type NumberField = "requestsPerMinute" | "tokensPerMinute" | "maxUnits" | "weigh
 interface FieldProps {
   label: string;
   hint?: string;
-  children: ComponentChildren;
+  /** Draws the control with its ids, by which the label and the hint belong to it. */
+  children: (ids: { id: string; "aria-describedby"?: string }) => ComponentChildren;
 }
 
 function Field({ label, hint, children }: FieldProps) {
+  const id = useId();
+  const hintId = `${id}-hint`;
   return (
-    <label class="field">
-      <span>{label}</span>
-      {children}
-      {hint && <small class="muted">{hint}</small>}
-    </label>
+    <div class="field">
+      <label for={id}>{label}</label>
+      {children({ id, "aria-describedby": hint && hintId })}
+      {hint && (
+        <small id={hintId} class="muted">
+          {hint}
+        </small>
+      )}
+    </div>
   );
 }
 
@@ -143,27 +172,33 @@ function Expiry({ draft, isNew, set }: ExpiryProps) {
   return (
     <>
       <Field label="Ends">
-        <select
-          value={draft.expiry}
-          onChange={(event) => set({ expiry: event.currentTarget.value })}
-        >
-          {!isNew && <option value="keep">As it is</option>}
-          <option value="never">Never</option>
-          <option value="7">In 7 days</option>
-          <option value="30">In 30 days</option>
-          <option value="90">In 90 days</option>
-          <option value="365">In a year</option>
-          <option value="date">On a date</option>
-        </select>
+        {(ids) => (
+          <select
+            {...ids}
+            value={draft.expiry}
+            onChange={(event) => set({ expiry: event.currentTarget.value })}
+          >
+            {!isNew && <option value="keep">As it is</option>}
+            <option value="never">Never</option>
+            <option value="7">In 7 days</option>
+            <option value="30">In 30 days</option>
+            <option value="90">In 90 days</option>
+            <option value="365">In a year</option>
+            <option value="date">On a date</option>
+          </select>
+        )}
       </Field>
       {draft.expiry === "date" && (
         <Field label="Date" hint="At the beginning of this day in UTC.">
-          <input
-            type="date"
-            required
-            value={draft.date}
-            onInput={(event) => set({ date: event.currentTarget.value })}
-          />
+          {(ids) => (
+            <input
+              {...ids}
+              type="date"
+              required
+              value={draft.date}
+              onInput={(event) => set({ date: event.currentTarget.value })}
+            />
+          )}
         </Field>
       )}
     </>

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { client } from "../api/client";
-import { keyOf } from "../api/key";
+import { askForKey, keyOf } from "../api/key";
 import { isCancelled, problemOf, type Problem } from "../api/problem";
 import { CallerService, type GetOwnKeyResponse } from "../gen/featherwire/v1/caller_service_pb";
 import { relative } from "../ui/format";
@@ -12,7 +12,15 @@ import { limitWords, ms, ROLES, STATES } from "./words";
 /** The caller's own key: its limits, and what is left of them. */
 export function OwnKey() {
   const { key, problem, reload } = useOwnKey();
-  if (problem) return <ProblemCard problem={problem} onRetry={reload} />;
+  if (problem) {
+    return (
+      <ProblemCard problem={problem} onRetry={reload}>
+        <button type="button" class="button small" onClick={() => askForKey("calls", "")}>
+          <Icon name="key" /> Enter your key
+        </button>
+      </ProblemCard>
+    );
+  }
   if (!key) return <p class="muted">Asking for your key…</p>;
   const limits = limitWords(key.limits);
   const models = key.limits?.models ?? [];

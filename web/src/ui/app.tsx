@@ -51,12 +51,12 @@ export function App() {
           <ChatView />
         </div>
         {shown === "units" && (
-          <div class="view">
+          <div class="view" tabIndex={0}>
             <UnitsView />
           </div>
         )}
         {shown === "keys" && (
-          <div class="view">
+          <div class="view" tabIndex={0}>
             <KeysView />
           </div>
         )}

@@ -1,5 +1,9 @@
+import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useId, useLayoutEffect, useRef } from "preact/hooks";
+
+/** The number of dialogs of this kind on the page. */
+export const openDialogs = signal(0);
 
 interface Props {
   title: string;
@@ -20,10 +24,12 @@ export function Dialog({ title, isWide, isFirm, onClose, onSubmit, children }: P
   useLayoutEffect(() => {
     const element = dialog.current;
     element?.showModal();
+    openDialogs.value += 1;
     return () => {
       // The event of this close must not count as a wish of the reader.
       isGone.current = true;
       element?.close();
+      openDialogs.value -= 1;
     };
   }, []);
   const content = (

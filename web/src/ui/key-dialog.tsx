@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { askForKey, keyOf, keyQuestion, setKey, type KeySlot } from "../api/key";
+import { openDialogs } from "./dialog";
 import { view } from "./route";
 import { Icon } from "./icons";
 
@@ -23,28 +24,34 @@ export function KeyButton() {
 
 /** Asks for a key, and keeps it in the session storage of this tab. */
 export function KeyDialog() {
-  const question = keyQuestion.value;
+  const asked = keyQuestion.value;
+  // A call in the background must not ask over another dialog, nor on a view of the other key.
+  const isWanted =
+    asked?.reason === "" || (asked?.slot === "administration") === (view.value === "keys");
+  const question = isWanted && openDialogs.value === 0 ? asked : null;
   const dialog = useRef<HTMLDialogElement>(null);
+  /** The question that the open dialog asks. */
+  const shown = useRef<typeof question>(null);
   const [typed, setTyped] = useState("");
   useEffect(() => {
-    if (question && !dialog.current?.open) {
+    shown.current = question;
+    if (question) {
       setTyped("");
-      dialog.current?.showModal();
-    }
-    if (!question) dialog.current?.close();
+      if (!dialog.current?.open) dialog.current?.showModal();
+    } else if (dialog.current?.open) dialog.current.close();
   }, [question]);
+  const closed = () => {
+    // The event comes late: the dialog may ask something else by now.
+    if (dialog.current?.open || !shown.current) return;
+    if (keyQuestion.peek() === shown.current) keyQuestion.value = null;
+  };
   const slot = question?.slot ?? "calls";
   const save = (key: string) => {
     setKey(slot, key);
     keyQuestion.value = null;
   };
   return (
-    <dialog
-      ref={dialog}
-      class="dialog"
-      aria-labelledby="key-title"
-      onClose={() => (keyQuestion.value = null)}
-    >
+    <dialog ref={dialog} class="dialog" aria-labelledby="key-title" onClose={closed}>
       <form
         onSubmit={(event) => {
           event.preventDefault();
