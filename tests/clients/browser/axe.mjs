@@ -1,25 +1,12 @@
 // axe-core on every view of the playground, light and dark, wide and narrow.
 
-import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { check } from "../node/checks.mjs";
+import { findsNothing } from "./axe-check.mjs";
 import { openBrowser, PHONE, Stage, WIDE } from "./stage.mjs";
 
 const PAGE = process.env.FEATHERWIRE_PLAYGROUND_URL;
-const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const browser = await openBrowser();
-
-async function findsNothing(page) {
-  await page.evaluate(AXE);
-  // It would load the style sheets again, by a way that the policy does not allow.
-  const { violations } = await page.evaluate(() => window.axe.run(document, { preload: false }));
-  const found = violations.map(
-    ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`,
-  );
-  assert.deepEqual(found, []);
-}
 
 const MARKDOWN = `repeat after me: # A
 
