@@ -1,6 +1,7 @@
 //! Generates Rust code from the contract in `proto/`: message types, gRPC services, the JSON codec,
 //! and the limits of both codecs. It also generates the descriptor set for reflection, and the
-//! OpenAPI document with the files of its page. It needs neither `protoc` nor the network.
+//! OpenAPI document with the files of its page, and compresses the playground. It needs neither
+//! `protoc`, nor Node, nor the network.
 
 #![allow(
     clippy::expect_used,
@@ -34,6 +35,8 @@ mod limits;
 mod names;
 #[path = "build/openapi/mod.rs"]
 mod openapi;
+#[path = "build/playground.rs"]
+mod playground;
 #[path = "src/proto/range.rs"]
 mod range;
 #[path = "build/request_rules.rs"]
@@ -68,6 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=src/proto/range.rs");
+    println!("cargo:rerun-if-changed={}", playground::FOLDER);
     // A hash of the program in the program, by which debuggers and profilers find its symbols.
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         println!("cargo:rustc-link-arg-bins=-Wl,--build-id=sha1");
@@ -123,6 +127,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let readable = serde_json::to_string_pretty(&document)? + "\n";
     fs::write(out.join("openapi.readable.json"), readable)?;
     swagger_ui::write(&out)?;
+    playground::write(&out)?;
     // The gateway itself must pass on deprecated fields.
     let messages = contract
         .file

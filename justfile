@@ -18,6 +18,10 @@ lint:
 clients *groups:
     tests/clients/run {{groups}}
 
+# Build the playground from web/src into web/dist (Node 20)
+web:
+    web/build
+
 # What is shipped. Only some groups: `just deploy image helm` (Debian, as root)
 deploy *groups:
     tests/deploy/run {{groups}}

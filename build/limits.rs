@@ -66,6 +66,7 @@ const LISTS: &[(&str, usize, &str)] = &[
     ),
     ("CreateEmbeddingResponse.data", 65_536, "vectors"),
     ("GatewayOptions.fallbacks", 8, "models"),
+    ("GatewayUnits.circuits", 4096, "circuits"),
     ("GatewayUnits.keys", 65_536, "keys"),
     ("ListModelsResponse.models", 262_144, "models"),
     ("Logprobs.content", 1_048_576, "tokens"),

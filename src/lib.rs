@@ -49,7 +49,8 @@
 //! - [`grpc`]: the gRPC door to the services.
 //! - [`rest`]: the REST door to the services. [`grpc`] compares the two doors, file by file.
 //!   `rest::transcode` answers what has no OpenAI shape, such as the administration, by the
-//!   `google.api.http` rules of the contract.
+//!   `google.api.http` rules of the contract. It sends the pages too: that of the API, and the
+//!   playground, which `web/` has and `build/playground.rs` compresses.
 //! - [`server`]: the listeners and their TLS, the list of layers, and the drain.
 //! - [`emulator`]: the Featherless API on this machine, for trials and tests. It is always reached
 //!   over a socket.

@@ -188,9 +188,9 @@ fn print_banner(
         address.to_string()
     };
     output::tell(format_args!(
-        "Featherwire {} on {scheme}://{address}\n  gRPC, gRPC-Web, Connect and REST (/v1/chat/completions) on \
-         this port; answers come from {upstream}\n  {callers}\n{missing}  documentation: \
-         {scheme}://{link_host}/docs\n",
+        "Featherwire {} on {scheme}://{address}\n  gRPC, gRPC-Web, Connect and REST \
+         (/v1/chat/completions) on this port; answers come from {upstream}\n  {callers}\n{missing}  \
+         playground: {scheme}://{link_host}/\n  documentation: {scheme}://{link_host}/docs\n",
         build_info::version_and_revision()
     ));
     Ok(())

@@ -4,7 +4,8 @@
 //! - `repeat after me: TEXT` answers exactly TEXT;
 //! - `count to N` answers the numbers;
 //! - `say hello` or `say hello in N words` answers a greeting;
-//! - `long`, `story`, `essay`, `poem` or `in detail` answers several hundred tokens.
+//! - `long`, `story`, `essay`, `poem` or `in detail` answers several hundred tokens;
+//! - `markdown`, `table` or `function` answers Markdown, as models usually write it.
 
 use super::seeded_rng::SeededRng;
 
@@ -62,6 +63,27 @@ const STORY: &[&str] = &[
 
 const STORY_SENTENCES: usize = 24;
 
+const MARKDOWN: &str = r#"## What the Featherwire emulator can write
+
+No real model answers here, but the **form** is that of one:
+
+| drink | caffeine | steeps for |
+|:--|--:|--:|
+| green tea | 30 mg | 2 min |
+| black tea | 50 mg | 4 min |
+| coffee | 95 mg | 4 min |
+
+1. Tea is *steeped*, and coffee is *brewed*.
+2. Both are mostly water, says [the emulator](https://featherless.ai).
+
+```python
+def longest(text: str) -> str:
+    """The longest word of a text."""
+    return max(text.split(), key=len, default="")  # the first of several
+```
+
+> Ask for `a story` to see a longer answer."#;
+
 /// The parts of a request that determine the text of the answer.
 pub struct AnswerContext<'a> {
     pub model: &'a str,
@@ -92,6 +114,9 @@ pub fn answer(ask: &AnswerContext<'_>, rng: &mut SeededRng) -> String {
     }
     if asks_for_length(&lower) {
         return story(rng);
+    }
+    if asks_for_markdown(&lower) {
+        return MARKDOWN.to_owned();
     }
     general(ask, rng)
 }
@@ -165,6 +190,11 @@ fn asks_for_length(lower: &str) -> bool {
     let has_word = words.any(|word| matches!(word, "long" | "story" | "essay" | "poem"));
     // "How long" is an ordinary question.
     (has_word && !lower.contains("how long")) || lower.contains("in detail")
+}
+
+fn asks_for_markdown(lower: &str) -> bool {
+    let mut words = lower.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| matches!(word, "markdown" | "table" | "function"))
 }
 
 fn count_to(last: usize) -> String {

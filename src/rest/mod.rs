@@ -18,6 +18,7 @@ mod account;
 mod call;
 pub(crate) mod compression;
 pub(crate) mod docs;
+mod embedded_file;
 mod embeddings;
 pub(crate) mod home;
 mod limit;

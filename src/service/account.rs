@@ -1,31 +1,50 @@
 //! `AccountService`: the account's plan and its concurrency units.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{Stream, StreamExt};
 
-use super::{call::Call, feed::Feed, reply::Reply, units::Units};
+use tokio::time::Instant;
+
+use super::{
+    call::Call,
+    circuit::{self, Circuits},
+    feed::Feed,
+    reply::Reply,
+    units::Units,
+};
 use crate::{
     error::Result,
-    proto::v1::{Concurrency, Plan},
+    proto::v1::{CircuitState, Concurrency, GatewayUnits, ModelCircuit, Plan},
     upstream::{self, Client, RequestOptions, UnaryMessage},
 };
+
+/// More circuits than this are not listed. Callers choose the ids of models, so there can be many.
+const CIRCUITS_LISTED_MAX: usize = 100;
 
 /// The service of the account.
 #[derive(Clone, Debug)]
 pub struct Account {
     upstream: Client,
     feed: Feed,
+    own: Own,
+}
+
+/// The gateway's own view of the account.
+#[derive(Clone, Debug)]
+struct Own {
     units: Units,
+    circuits: Circuits,
 }
 
 impl Account {
-    /// The service over `upstream` and its `feed`. `units` is the gateway's own view of the units.
-    pub fn new(upstream: Client, feed: Feed, units: Units) -> Self {
+    /// The service over `upstream` and its `feed`. `units` and `circuits` are the gateway's own
+    /// view of the units and the models.
+    pub fn new(upstream: Client, feed: Feed, units: Units, circuits: Circuits) -> Self {
         Self {
             upstream,
             feed,
-            units,
+            own: Own { units, circuits },
         }
     }
 
@@ -56,7 +75,7 @@ impl Account {
         let mut reply: upstream::Reply<Concurrency> = call
             .run(self.upstream.get_account(&["account", "concurrency"], ask))
             .await?;
-        reply.answer.gateway = Some(self.units.status());
+        reply.answer.gateway = Some(self.own.status());
         Ok(reply.into())
     }
 
@@ -69,13 +88,40 @@ impl Account {
     /// upstream connection.
     pub fn watch(&self, call: Call) -> impl Stream<Item = Result<Concurrency>> + Send + use<> {
         call.note_rpc("WatchConcurrency");
-        let units = self.units.clone();
+        let own = self.own.clone();
         self.feed.watch(call).map(move |snapshot| {
             snapshot.map(|mut snapshot| {
-                snapshot.gateway = Some(units.status());
+                snapshot.gateway = Some(own.status());
                 snapshot
             })
         })
+    }
+}
+
+impl Own {
+    fn status(&self) -> GatewayUnits {
+        let circuits = self.circuits.list(Instant::now(), CIRCUITS_LISTED_MAX);
+        GatewayUnits {
+            circuits: circuits.into_iter().map(describe).collect(),
+            ..self.units.status()
+        }
+    }
+}
+
+fn describe(status: circuit::Status) -> ModelCircuit {
+    let state = match status.state {
+        circuit::State::Closed => CircuitState::Closed,
+        circuit::State::Open => CircuitState::Open,
+        circuit::State::HalfOpen => CircuitState::HalfOpen,
+    };
+    let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    ModelCircuit {
+        model: status.model.as_ref().to_owned(),
+        state: state.into(),
+        failures: i32::try_from(status.failures).unwrap_or(i32::MAX),
+        error_code: status.error_code.into(),
+        open_for_ms: status.open_for.map(milliseconds),
+        ..ModelCircuit::default()
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 
 use tokio::time::Instant;
 
-pub use state::State;
+pub use state::{State, Status};
 
 use crate::{
     clock,

@@ -140,9 +140,10 @@ impl Services {
             units.clone(),
             &config.models,
         );
+        let circuits = dispatch.circuits().clone();
         let gauges = Gauges {
             units: units.clone(),
-            circuits: dispatch.circuits().clone(),
+            circuits: circuits.clone(),
             catalogue: catalogue.clone(),
         };
         Self {
@@ -151,7 +152,7 @@ impl Services {
             completions: Completions::new(dispatch.clone()),
             embeddings: Embeddings::new(dispatch),
             models: Models::new(upstream.clone(), catalogue),
-            account: Account::new(upstream, feed, units),
+            account: Account::new(upstream, feed, units, circuits),
             admin_keys: AdminKeys::new(manager),
             admin_usage: AdminUsage::new(queries.clone()),
             caller: Caller::new(queries),

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use featherwire::error::Kind;
-use serde_json::json;
+use featherwire::{
+    error::Kind,
+    proto::v1::{
+        CircuitState, WatchConcurrencyRequest, account_service_client::AccountServiceClient,
+    },
+};
+use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Gateway, Reply, Scripted, advance,
+    Door, Emulator, Gateway, Reply, Scripted, advance,
     models::{FALLBACK, FIRST, SECOND},
     prompt,
     scripted::{Then, answer_for, chunk, no_capacity, refused, whole},
@@ -75,6 +80,56 @@ async fn a_model_that_fails_repeatedly_gets_no_calls_and_is_then_probed() {
         .ask(Door::RestUnary, &prompt(FIRST, "hi"))
         .await
         .ok();
+}
+
+#[tokio::test]
+async fn the_units_show_which_models_fail_and_when_they_are_probed() {
+    let upstream = Emulator::start().await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.models.circuit_failures = 2;
+        config.models.circuit_wait = Duration::from_secs(3600);
+    })
+    .await;
+    assert_eq!(gateway.units("any").await["circuits"], Value::Null, "none");
+    for (model, kind, code) in [
+        ("emulator/503", Kind::Unavailable, "no_capacity"),
+        ("emulator/503", Kind::Unavailable, "no_capacity"),
+        ("emulator/500", Kind::Upstream, "upstream_error"),
+    ] {
+        gateway
+            .ask(Door::RestUnary, &prompt(model, "hi"))
+            .await
+            .failed(kind, code);
+    }
+    let mut client = AccountServiceClient::new(gateway.channel().await);
+    let watch = client.watch_concurrency(WatchConcurrencyRequest {}).await;
+    let first = watch.unwrap().into_inner().message().await.unwrap();
+    let circuits = first.unwrap().gateway.unwrap().circuits;
+    let seen: Vec<_> = circuits
+        .iter()
+        .map(|circuit| (circuit.model.as_str(), circuit.state(), circuit.failures))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("emulator/503", CircuitState::Open, 2),
+            ("emulator/500", CircuitState::Closed, 1)
+        ]
+    );
+    let open_for = circuits[0].open_for_ms.unwrap();
+    assert!((3_500_000..=3_600_000).contains(&open_for), "{open_for}");
+    assert_eq!(circuits[1].open_for_ms, None);
+    let rest = &gateway.units("any").await["circuits"];
+    assert_eq!(
+        (&rest[0]["model"], &rest[0]["state"], &rest[0]["error_code"]),
+        (
+            &json!("emulator/503"),
+            &json!("open"),
+            &json!("no_capacity")
+        )
+    );
+    assert_eq!(rest[1]["state"], "closed");
+    assert_eq!(rest[1].get("open_for_ms"), None);
 }
 
 /// A gateway whose circuits open after five failures, for a long time.

@@ -73,6 +73,7 @@ mod openapi;
 mod options;
 mod outages;
 mod output;
+mod playground;
 mod probes;
 mod properties;
 mod proto_files;

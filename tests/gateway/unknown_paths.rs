@@ -195,7 +195,7 @@ async fn errors_for_paths_of_other_apis_name_the_right_url() {
 }
 
 #[tokio::test]
-async fn browsers_get_their_icon_and_robots_file_without_a_key() {
+async fn browsers_get_the_playground_and_their_icon_without_a_key() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.api_keys = vec!["gw_live_1".into()]
@@ -211,9 +211,11 @@ async fn browsers_get_their_icon_and_robots_file_without_a_key() {
     };
     let page = get("/", "text/html,application/xhtml+xml,*/*;q=0.8").await;
     assert_eq!(
-        (page.status().as_u16(), &page.headers()["location"]),
-        (307, &"docs".parse().unwrap())
+        (page.status().as_u16(), &page.headers()["vary"]),
+        (200, &"accept".parse().unwrap())
     );
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    assert!(page.text().await.unwrap().contains("app.js"));
     for accept in ["*/*", "application/json"] {
         let message = get("/", accept).await;
         assert_eq!(
@@ -247,6 +249,9 @@ async fn head_is_answered_wherever_get_is_with_the_same_head_and_no_body() {
     let encoded = format!("/v1/models/{}", MODEL.replace('/', "%2F"));
     for path in [
         "/",
+        "/app.js",
+        "/app.css",
+        "/icon.svg",
         "/docs",
         "/docs/",
         "/docs/page.js",

@@ -1,0 +1,263 @@
+// A request in two forms: the JSON of REST for snippets, and the message for the call.
+
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import {
+  CreateChatCompletionRequestSchema,
+  type CreateChatCompletionRequest,
+} from "../gen/featherwire/v1/chat_service_pb";
+import { Priority } from "../gen/featherwire/v1/gateway_pb";
+import { isObject, PARAMETERS, problemOfValue, type Parameter } from "./parameters";
+import { answerOf } from "./state";
+import type { Node, ParameterValue, Settings } from "./types";
+
+type Init = MessageInitShape<typeof CreateChatCompletionRequestSchema>;
+type MessageInit = NonNullable<Init["messages"]>[number];
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+type JsonObject = { [name: string]: Json };
+
+/** A setting that cannot be sent. */
+export class SettingsError extends Error {
+  override name = "SettingsError";
+}
+
+export interface Draft {
+  model: string;
+  path: Node[];
+  settings: Settings;
+}
+
+/** The request as the JSON of REST, without options of the page itself. */
+export function restBody({ model, path, settings }: Draft): JsonObject {
+  const body: JsonObject = { model, messages: messages(path, settings.system) };
+  for (const [parameter, value] of given(settings))
+    body[parameter.name] = decoded(parameter, value);
+  const tools = toolsOf(settings);
+  if (tools.length > 0) {
+    body.tools = tools;
+    if (settings.toolChoice) body.tool_choice = toolChoice(settings.toolChoice);
+  }
+  const format = formatOf(settings);
+  if (format) body.response_format = format;
+  const options = optionsOf(settings);
+  if (Object.keys(options).length > 0) body.featherwire = options;
+  return { ...body, ...extraOf(settings) };
+}
+
+/** The request as a message. `report` asks for the usage and for the gateway's report. */
+export function messageOf(draft: Draft, report: boolean): CreateChatCompletionRequest {
+  const { model, path, settings } = draft;
+  const init: Record<string, unknown> = {
+    model,
+    messages: messages(path, settings.system).map(toInit),
+  };
+  for (const [parameter, value] of given(settings)) {
+    init[camelCase(parameter.name)] = encoded(parameter, value);
+  }
+  const tools = toolsOf(settings);
+  if (tools.length > 0) {
+    init.tools = tools.map(toTool);
+    if (settings.toolChoice) {
+      const choice = toolChoice(settings.toolChoice);
+      init.toolChoiceKind =
+        typeof choice === "string"
+          ? { case: "toolChoice", value: choice }
+          : {
+              case: "toolChoiceObject",
+              value: { type: "function", function: { name: settings.toolChoice } },
+            };
+    }
+  }
+  if (settings.format !== "text") {
+    const schema = settings.format === "json_schema" ? settings.schema : undefined;
+    init.responseFormat = {
+      type: settings.format,
+      jsonSchema: schema === undefined ? undefined : { name: "answer", schema, strict: true },
+    };
+  }
+  const { fallbacks, no_fallbacks, timeout_ms } = optionsOf(settings);
+  init.featherwire = {
+    fallbacks,
+    noFallbacks: no_fallbacks,
+    timeoutMs: typeof timeout_ms === "number" ? BigInt(timeout_ms) : undefined,
+    priority: PRIORITIES[settings.priority],
+    report: report || undefined,
+  };
+  if (report) init.streamOptions = { includeUsage: true };
+  const extra = Object.entries(extraOf(settings));
+  init.extra = Object.fromEntries(extra.map(([name, value]) => [name, JSON.stringify(value)]));
+  return create(CreateChatCompletionRequestSchema, init as Init);
+}
+
+const PRIORITIES = {
+  interactive: Priority.INTERACTIVE,
+  default: Priority.DEFAULT,
+  batch: Priority.BATCH,
+} as const;
+
+/** The conversation as messages of REST. Answers without anything in them are left out. */
+function messages(path: Node[], system: string): JsonObject[] {
+  const list: JsonObject[] = [];
+  if (system.trim()) list.push({ role: "system", content: system });
+  for (const node of path) {
+    if (node.role === "user") {
+      list.push({ role: "user", content: contentOf(node.text, node.pictures) });
+    } else if (node.role === "tool") {
+      for (const { id, text } of node.results) {
+        list.push({ role: "tool", tool_call_id: id, content: text });
+      }
+    } else {
+      const { content, calls } = answerOf(node.id).peek();
+      if (!content && calls.length === 0) continue;
+      const message: JsonObject = { role: "assistant", content: content || null };
+      if (calls.length > 0) {
+        message.tool_calls = calls.map((call) => ({
+          id: call.id,
+          type: "function",
+          function: { name: call.name, arguments: call.arguments },
+        }));
+      }
+      list.push(message);
+    }
+  }
+  return list;
+}
+
+function contentOf(text: string, pictures: { url: string }[]): Json {
+  if (pictures.length === 0) return text;
+  const images = pictures.map(({ url }) => ({ type: "image_url", image_url: { url } }));
+  return text ? [{ type: "text", text }, ...images] : images;
+}
+
+/** A message of REST as one of protobuf. */
+function toInit(message: JsonObject): MessageInit {
+  const content = message.content;
+  const calls = (message.tool_calls ?? []) as { id: string; type: string; function: object }[];
+  return {
+    role: String(message.role),
+    content: typeof content === "string" ? content : undefined,
+    contentParts: Array.isArray(content) ? content.map(toPart) : [],
+    toolCallId: message.tool_call_id as string | undefined,
+    toolCalls: calls,
+  };
+}
+
+function toPart(part: Json) {
+  const { type, text, image_url } = part as {
+    type: string;
+    text?: string;
+    image_url?: { url: string };
+  };
+  return { type, text, imageUrl: image_url };
+}
+
+/** A tool of REST as one of protobuf, in which schemas are JSON text. */
+function toTool(tool: JsonObject): NonNullable<Init["tools"]>[number] {
+  const { type, function: definition, ...others } = tool;
+  if (typeof definition !== "object" || definition === null || Array.isArray(definition)) {
+    return { type: type as string | undefined, extra: texts(others) };
+  }
+  const { name, description, parameters, strict, ...more } = definition;
+  return {
+    type: type as string | undefined,
+    function: {
+      name: name as string | undefined,
+      description: description as string | undefined,
+      parameters: parameters === undefined ? undefined : JSON.stringify(parameters),
+      strict: strict as boolean | undefined,
+      extra: texts(more),
+    },
+    extra: texts(others),
+  };
+}
+
+function texts(members: JsonObject): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(members).map(([name, value]) => [name, JSON.stringify(value)]),
+  );
+}
+
+function given(settings: Settings): [Parameter, ParameterValue][] {
+  return Object.entries(settings.parameters).map(([name, value]) => {
+    const parameter = PARAMETERS.get(name);
+    if (!parameter) throw new SettingsError(`${name} is not a parameter of this page.`);
+    const problem = problemOfValue(parameter, value);
+    if (problem) throw new SettingsError(`${parameter.label}: ${problem}`);
+    return [parameter, value];
+  });
+}
+
+function decoded(parameter: Parameter, value: ParameterValue): Json {
+  switch (parameter.kind) {
+    case "lines":
+      return linesOf(String(value));
+    case "integers":
+      return String(value).split(",").map(Number);
+    case "json":
+      return JSON.parse(String(value)) as Json;
+    default:
+      return value;
+  }
+}
+
+function encoded(parameter: Parameter, value: ParameterValue): unknown {
+  if (parameter.name === "chat_template_kwargs") return value;
+  if (parameter.name === "seed") return BigInt(Number(value));
+  return decoded(parameter, value);
+}
+
+export function linesOf(text: string): string[] {
+  return text.split("\n").filter((line) => line.trim() !== "");
+}
+
+/** The tools of the settings, which are a JSON list of tools, or of functions alone. */
+export function toolsOf(settings: Settings): JsonObject[] {
+  if (!settings.tools.trim()) return [];
+  let value: unknown;
+  try {
+    value = JSON.parse(settings.tools);
+  } catch (error) {
+    throw new SettingsError(`Tools: this is not JSON. ${(error as Error).message}`);
+  }
+  const list = Array.isArray(value) ? value : [value];
+  return list.map((tool: unknown) => {
+    if (typeof tool !== "object" || tool === null || Array.isArray(tool)) {
+      throw new SettingsError("Tools: a list of objects is needed.");
+    }
+    const isFunction = "name" in tool && !("function" in tool);
+    return (isFunction ? { type: "function", function: tool } : tool) as JsonObject;
+  });
+}
+
+function toolChoice(choice: string): Json {
+  const isMode = ["auto", "none", "required"].includes(choice);
+  return isMode ? choice : { type: "function", function: { name: choice } };
+}
+
+function formatOf({ format, schema }: Settings): JsonObject | undefined {
+  if (format === "text") return undefined;
+  if (format === "json_object") return { type: format };
+  if (!isObject(schema)) throw new SettingsError("JSON Schema: this is not a JSON object.");
+  return {
+    type: format,
+    json_schema: { name: "answer", schema: JSON.parse(schema) as Json, strict: true },
+  };
+}
+
+function optionsOf(settings: Settings) {
+  const options: { fallbacks?: string[]; no_fallbacks?: boolean; timeout_ms?: number } = {};
+  const fallbacks = linesOf(settings.fallbacks).map((line) => line.trim());
+  if (settings.noFallbacks) options.no_fallbacks = true;
+  else if (fallbacks.length > 0) options.fallbacks = fallbacks;
+  if (settings.timeoutMs) options.timeout_ms = settings.timeoutMs;
+  return options;
+}
+
+function extraOf({ extra }: Settings): JsonObject {
+  if (!extra.trim()) return {};
+  if (!isObject(extra)) throw new SettingsError("Further members: this is not a JSON object.");
+  return JSON.parse(extra) as JsonObject;
+}
+
+function camelCase(name: string): string {
+  return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}

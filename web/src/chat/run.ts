@@ -1,0 +1,180 @@
+// Calls a model, and puts its answer into the tree while it arrives.
+
+import { signal } from "@preact/signals";
+import { client } from "../api/client";
+import { isCancelled, problemOf, type Problem } from "../api/problem";
+import {
+  ChatService,
+  type StreamChatCompletionResponse,
+} from "../gen/featherwire/v1/chat_service_pb";
+import { announce } from "../ui/announcer";
+import { merged } from "./merge";
+import { messageOf, SettingsError } from "./request";
+import { answerOf, isOpen, putAnswer, settings, type Pane } from "./state";
+import { keepSoon } from "./storage";
+import { newId, pathTo, withNode } from "./tree";
+import type { Answer } from "./types";
+
+/** The raw events of one answer that are kept, so that a long answer does not fill the memory. */
+const EVENTS_MAX = 5_000;
+
+export interface RawEvent {
+  /** Milliseconds since the request was sent. */
+  at: number;
+  message: StreamChatCompletionResponse;
+}
+
+/** The raw events by the id of the message. They are lost with the page. */
+export const events = new Map<string, RawEvent[]>();
+
+const running = new Map<string, AbortController>();
+/** The number of calls that run. */
+export const runningCount = signal(0);
+
+/** Asks the model of the pane for an answer after the message `parent`. */
+export function ask(pane: Pane, parent: string): void {
+  const path = pathTo(pane.tree.peek(), parent);
+  const now = settings.peek();
+  const model = pane.model.peek();
+  let request;
+  try {
+    request = messageOf({ model, path, settings: now }, true);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    fail(pane, parent, model, error.message);
+    return;
+  }
+  const sentAt = Date.now();
+  const schema = now.format === "json_schema" ? now.schema : undefined;
+  const ids = Array.from({ length: request.n ?? 1 }, () => newId());
+  for (const id of ids) {
+    putAnswer(id, empty(model, sentAt, schema));
+    pane.tree.value = withNode(pane.tree.peek(), {
+      id,
+      parent,
+      children: [],
+      role: "assistant",
+    });
+  }
+  // The first of several answers is shown.
+  pane.tree.value = {
+    ...pane.tree.peek(),
+    shown: { ...pane.tree.peek().shown, [parent]: ids[0]! },
+  };
+  const abort = new AbortController();
+  for (const id of ids) running.set(id, abort);
+  runningCount.value += 1;
+  void follow(ids, request, abort.signal).finally(() => {
+    for (const id of ids) running.delete(id);
+    runningCount.value -= 1;
+    keepSoon();
+  });
+}
+
+/** Ends the call of an answer. What has arrived stays. */
+export function stop(id: string): void {
+  running.get(id)?.abort();
+}
+
+export function stopAll(): void {
+  for (const abort of running.values()) abort.abort();
+}
+
+async function follow(
+  ids: string[],
+  request: ReturnType<typeof messageOf>,
+  abort: AbortSignal,
+): Promise<void> {
+  const sentAt = answerOf(ids[0]!).peek().sentAt;
+  const raw: RawEvent[] = [];
+  for (const id of ids) events.set(id, raw);
+  const frame = new Frame();
+  try {
+    for await (const message of client(ChatService).streamChatCompletion(request, {
+      signal: abort,
+    })) {
+      if (raw.length < EVENTS_MAX) raw.push({ at: Date.now() - sentAt, message });
+      frame.add(ids, message);
+    }
+    frame.flush();
+    end(ids, "done");
+  } catch (error) {
+    frame.flush();
+    if (abort.aborted || isCancelled(error)) end(ids, "stopped");
+    else end(ids, "failed", problemOf(error));
+  }
+}
+
+/** Collects the pieces of one frame of the screen, so that each frame changes the answer once. */
+class Frame {
+  #pieces: [string, number, StreamChatCompletionResponse][] = [];
+  #timer = 0;
+
+  add(ids: string[], message: StreamChatCompletionResponse): void {
+    ids.forEach((id, index) => this.#pieces.push([id, index, message]));
+    // Hidden pages draw no frames, and their answers go on.
+    this.#timer ||= document.hidden
+      ? window.setTimeout(() => this.flush(), 100)
+      : requestAnimationFrame(() => this.flush());
+  }
+
+  flush(): void {
+    this.#timer = 0;
+    const changed = new Map<string, Answer>();
+    for (const [id, index, message] of this.#pieces) {
+      changed.set(id, merged(changed.get(id) ?? answerOf(id).peek(), message, index));
+    }
+    this.#pieces = [];
+    for (const [id, answer] of changed) {
+      const before = answerOf(id).peek();
+      putAnswer(id, answer);
+      announce(answer.content.slice(before.content.length));
+    }
+    if (changed.size > 0) keepSoon();
+  }
+}
+
+function end(ids: string[], state: "done" | "stopped" | "failed", problem?: Problem): void {
+  const endedAt = Date.now();
+  for (const id of ids) {
+    const answer = answerOf(id).peek();
+    if (!isOpen(answer)) continue;
+    // A part of an answer has arrived: the answer is cut, and the problem says why.
+    const isCut = state === "failed" && (answer.content || answer.reasoning || answer.calls.length);
+    putAnswer(id, { ...answer, state: isCut ? "cut" : state, endedAt, problem });
+  }
+  announce(state === "done" ? "" : state === "stopped" ? " Stopped." : ` ${problem?.title ?? ""}`);
+  announce("\n");
+}
+
+function empty(model: string, sentAt: number, schema?: string): Answer {
+  return {
+    state: "waiting",
+    model,
+    content: "",
+    reasoning: "",
+    refusal: "",
+    calls: [],
+    sentAt,
+    pieces: 0,
+    schema,
+  };
+}
+
+/** An answer that was not asked for, because a setting is wrong. */
+function fail(pane: Pane, parent: string, model: string, text: string): void {
+  const id = newId();
+  const now = Date.now();
+  const problem: Problem = {
+    title: "A setting cannot be sent",
+    text,
+    advice: "Correct it in the settings, and try again.",
+    reason: "INVALID_VALUE",
+    canRetry: true,
+    fields: [],
+    links: [],
+  };
+  putAnswer(id, { ...empty(model, now), state: "failed", endedAt: now, problem });
+  pane.tree.value = withNode(pane.tree.peek(), { id, parent, children: [], role: "assistant" });
+  keepSoon();
+}

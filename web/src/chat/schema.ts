@@ -1,0 +1,239 @@
+// Checks JSON against a JSON Schema (2020-12, and the older forms of the same keywords): the
+// keywords that say what is valid, and references inside the schema. `format` only describes.
+
+export interface Violation {
+  path: string;
+  text: string;
+}
+
+type Schema = boolean | { [keyword: string]: unknown };
+
+/** The violations at most, because one is enough and a hundred are not read. */
+const VIOLATIONS_MAX = 20;
+/** References can go in a circle. */
+const DEPTH_MAX = 100;
+
+/** Checks an answer as it is: JSON, alone or in a block of code. */
+export function checkAnswer(text: string, schemaText: string): Violation[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(withoutFence(text));
+  } catch (error) {
+    return [{ path: "$", text: `is not JSON: ${(error as Error).message}` }];
+  }
+  return check(value, JSON.parse(schemaText) as Schema);
+}
+
+export function withoutFence(text: string): string {
+  return /^\s*```(?:json)?\s*\n([\s\S]*?)\n?```\s*$/.exec(text)?.[1] ?? text;
+}
+
+export function check(value: unknown, schema: Schema): Violation[] {
+  const found: Violation[] = [];
+  visit(value, schema, "$", { root: schema, found, depth: 0 });
+  return found.slice(0, VIOLATIONS_MAX);
+}
+
+interface Context {
+  root: Schema;
+  found: Violation[];
+  depth: number;
+}
+
+function isValid(value: unknown, schema: Schema, context: Context): boolean {
+  const found: Violation[] = [];
+  visit(value, schema, "$", { ...context, found });
+  return found.length === 0;
+}
+
+function visit(value: unknown, schema: Schema, path: string, context: Context): void {
+  const say = (text: string) => context.found.push({ path, text });
+  if (schema === true || context.found.length >= VIOLATIONS_MAX) return;
+  if (schema === false) return void say("must not be here");
+  if (context.depth > DEPTH_MAX) return void say("is nested too deeply to check");
+  const inner = { ...context, depth: context.depth + 1 };
+  if (typeof schema.$ref === "string") {
+    const target = resolve(schema.$ref, context.root);
+    if (target === undefined) say(`refers to ${schema.$ref}, which the schema does not have`);
+    else visit(value, target, path, inner);
+  }
+  const types = schema.type === undefined ? [] : [schema.type].flat().map(String);
+  if (types.length > 0 && !types.some((type) => hasType(value, type))) {
+    return void say(`is ${nameOf(value)}, not ${types.join(" or ")}`);
+  }
+  if ("const" in schema && !equal(value, schema.const)) {
+    say(`is not ${JSON.stringify(schema.const)}`);
+  }
+  if (Array.isArray(schema.enum) && !schema.enum.some((choice) => equal(value, choice))) {
+    say(`is none of ${schema.enum.map((choice) => JSON.stringify(choice)).join(", ")}`);
+  }
+  if (typeof value === "number") numbers(value, schema, say);
+  if (typeof value === "string") strings(value, schema, say);
+  if (Array.isArray(value)) lists(value, schema, path, inner, say);
+  else if (typeof value === "object" && value !== null) {
+    objects(value as Record<string, unknown>, schema, path, inner, say);
+  }
+  combined(value, schema, path, inner, say);
+}
+
+type Say = (text: string) => void;
+
+/** The keyword if it is a number. */
+function limit(schema: Schema, keyword: string): number | undefined {
+  const value = typeof schema === "object" ? schema[keyword] : undefined;
+  return typeof value === "number" ? value : undefined;
+}
+
+function numbers(value: number, schema: Schema, say: Say): void {
+  const rules: [string, (limit: number) => boolean, string][] = [
+    ["minimum", (least) => value >= least, "is less than"],
+    ["maximum", (most) => value <= most, "is more than"],
+    ["exclusiveMinimum", (least) => value > least, "is not more than"],
+    ["exclusiveMaximum", (most) => value < most, "is not less than"],
+    ["multipleOf", (part) => isMultiple(value, part), "is not a multiple of"],
+  ];
+  for (const [keyword, holds, words] of rules) {
+    const bound = limit(schema, keyword);
+    if (bound !== undefined && !holds(bound)) say(`${words} ${bound}`);
+  }
+}
+
+function isMultiple(value: number, part: number): boolean {
+  const times = value / part;
+  return Math.abs(times - Math.round(times)) < 1e-9;
+}
+
+function strings(value: string, schema: Schema & object, say: Say): void {
+  const length = [...value].length;
+  const least = limit(schema, "minLength");
+  const most = limit(schema, "maxLength");
+  if (least !== undefined && length < least) say(`has fewer than ${least} characters`);
+  if (most !== undefined && length > most) say(`has more than ${most} characters`);
+  if (typeof schema.pattern === "string" && !matches(schema.pattern, value)) {
+    say(`does not match ${schema.pattern}`);
+  }
+}
+
+function matches(pattern: string, text: string): boolean {
+  try {
+    return new RegExp(pattern, "u").test(text);
+  } catch {
+    // A pattern of another dialect says nothing about the answer.
+    return true;
+  }
+}
+
+function lists(value: unknown[], schema: Schema & object, path: string, inner: Context, say: Say) {
+  const least = limit(schema, "minItems");
+  const most = limit(schema, "maxItems");
+  if (least !== undefined && value.length < least) say(`has fewer than ${least} items`);
+  if (most !== undefined && value.length > most) say(`has more than ${most} items`);
+  if (schema.uniqueItems === true) {
+    const texts = value.map((item) => JSON.stringify(sorted(item)));
+    if (new Set(texts).size < texts.length) say("has the same item twice");
+  }
+  const first = Array.isArray(schema.prefixItems)
+    ? schema.prefixItems
+    : Array.isArray(schema.items)
+      ? schema.items
+      : [];
+  const rest = Array.isArray(schema.items) ? schema.additionalItems : schema.items;
+  value.forEach((item, index) => {
+    const rule = index < first.length ? first[index] : rest;
+    if (rule !== undefined) visit(item, rule as Schema, `${path}[${index}]`, inner);
+  });
+  if (schema.contains !== undefined) {
+    const hits = value.filter((item) => isValid(item, schema.contains as Schema, inner)).length;
+    const needed = limit(schema, "minContains") ?? 1;
+    if (hits < needed) say(`has fewer than ${needed} items of the kind that it must contain`);
+    const allowed = limit(schema, "maxContains");
+    if (allowed !== undefined && hits > allowed) say(`has more than ${allowed} items of a kind`);
+  }
+}
+
+function objects(
+  value: Record<string, unknown>,
+  schema: Schema & object,
+  path: string,
+  inner: Context,
+  say: Say,
+): void {
+  const names = Object.keys(value);
+  const least = limit(schema, "minProperties");
+  const most = limit(schema, "maxProperties");
+  if (least !== undefined && names.length < least) say(`has fewer than ${least} members`);
+  if (most !== undefined && names.length > most) say(`has more than ${most} members`);
+  const required = [...listOf(schema.required)];
+  for (const [name, needed] of Object.entries((schema.dependentRequired ?? {}) as object)) {
+    if (Object.hasOwn(value, name)) required.push(...listOf(needed));
+  }
+  for (const name of required) if (!Object.hasOwn(value, name)) say(`has no ${name}`);
+  const properties = (schema.properties ?? {}) as Record<string, Schema>;
+  const patterns = Object.entries((schema.patternProperties ?? {}) as Record<string, Schema>);
+  for (const name of names) {
+    const at = `${path}.${name}`;
+    const rules = patterns.filter(([pattern]) => matches(pattern, name)).map(([, rule]) => rule);
+    if (Object.hasOwn(properties, name)) rules.push(properties[name] as Schema);
+    if (rules.length === 0 && schema.additionalProperties !== undefined) {
+      if (schema.additionalProperties === false) say(`has the unknown member ${name}`);
+      else rules.push(schema.additionalProperties as Schema);
+    }
+    for (const rule of rules) visit(value[name], rule, at, inner);
+    if (schema.propertyNames !== undefined) {
+      visit(name, schema.propertyNames as Schema, `${at} (name)`, inner);
+    }
+  }
+}
+
+function combined(value: unknown, schema: Schema & object, path: string, inner: Context, say: Say) {
+  for (const part of (schema.allOf ?? []) as Schema[]) visit(value, part, path, inner);
+  const holds = (part: Schema) => isValid(value, part, inner);
+  if (Array.isArray(schema.anyOf) && !schema.anyOf.some(holds)) say("fits none of anyOf");
+  if (Array.isArray(schema.oneOf)) {
+    const count = schema.oneOf.filter(holds).length;
+    if (count !== 1) say(`fits ${count} of oneOf, not exactly one`);
+  }
+  if (schema.not !== undefined && holds(schema.not as Schema)) say("fits what it must not");
+  if (schema.if !== undefined) {
+    const next = holds(schema.if as Schema) ? schema.then : schema.else;
+    if (next !== undefined) visit(value, next as Schema, path, inner);
+  }
+}
+
+/** The part of the schema that a reference such as `#/$defs/name` names. */
+function resolve(reference: string, root: Schema): Schema | undefined {
+  if (!reference.startsWith("#")) return undefined;
+  let part: unknown = root;
+  for (const step of decodeURIComponent(reference.slice(1)).split("/").slice(1)) {
+    const name = step.replaceAll("~1", "/").replaceAll("~0", "~");
+    if (typeof part !== "object" || part === null || !Object.hasOwn(part, name)) return undefined;
+    part = (part as Record<string, unknown>)[name];
+  }
+  return part as Schema;
+}
+
+function listOf(value: unknown): string[] {
+  return Array.isArray(value) ? value.map(String) : [];
+}
+
+function hasType(value: unknown, type: string): boolean {
+  if (type === "integer") return Number.isInteger(value);
+  return nameOf(value) === type;
+}
+
+function nameOf(value: unknown): string {
+  if (value === null) return "null";
+  return Array.isArray(value) ? "array" : typeof value;
+}
+
+function equal(a: unknown, b: unknown): boolean {
+  return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
+}
+
+/** The value with the members of objects in the order of their names. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  const members = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(members.map(([name, inner]) => [name, sorted(inner)]));
+}
