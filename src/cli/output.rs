@@ -49,8 +49,8 @@ fn write(level: Level, text: &str) {
     }
 }
 
-/// Writes to standard error what only a terminal can show, such as a spinner. It is no sentence,
-/// and never in the log.
+/// Writes to standard error what is no sentence of the program: a spinner, or the reasoning of a
+/// model. It is never in the log.
 pub(super) fn draw(picture: impl Display) {
     let mut err = io::stderr().lock();
     // As for sentences: there is no other place.

@@ -264,6 +264,32 @@ async fn a_call_that_waits_shows_the_queue() {
 }
 
 #[tokio::test]
+async fn reasoning_is_on_standard_error_and_never_in_a_log() {
+    let reasoning = event(&json!({"reasoning_content": "hm"}), None);
+    let events = vec![reasoning, chunk("yes"), finish(), done()];
+    let upstream = Scripted::always(Reply::Events(events)).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let address = gateway.url("");
+    for format in ["text", "json"] {
+        let arguments = [
+            "chat",
+            "--log-format",
+            format,
+            "--gateway",
+            &address,
+            "well?",
+        ];
+        let chat = run(&mut featherwire(&arguments)).await;
+        let (out, err) = (chat.out.as_str(), chat.err.as_str());
+        assert_eq!(
+            (chat.code, out, err),
+            (Some(0), "yes\n", "hm\n\n"),
+            "{format}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_prompt_with_json_prints_an_object_for_each_chunk() {
     let text = chunk("a\u{9b}b");
     let upstream = Scripted::always(Reply::Events(vec![text, finish(), done()])).await;

@@ -31,7 +31,7 @@ impl View {
             .or(delta.reasoning.as_ref());
         if let Some(reasoning) = reasoning.filter(|text| !text.is_empty()) {
             self.reasoning = true;
-            output::tell(self.style.dim(printable::text(reasoning)));
+            output::draw(self.style.dim(printable::text(reasoning)));
         }
         if let Some(text) = delta.content.as_ref().filter(|text| !text.is_empty()) {
             self.answer(text)?;
@@ -53,7 +53,7 @@ impl View {
 
     fn answer(&mut self, text: &str) -> Result<(), Failure> {
         if std::mem::take(&mut self.reasoning) {
-            output::tell("\n\n");
+            output::draw("\n\n");
         }
         if !text.is_empty() {
             self.needs_line_end = !text.ends_with('\n');
@@ -64,7 +64,7 @@ impl View {
     /// Ends the last line.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
         if std::mem::take(&mut self.reasoning) {
-            output::tell("\n");
+            output::draw("\n");
         }
         if std::mem::take(&mut self.needs_line_end) {
             output::print("\n")?;
