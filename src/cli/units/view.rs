@@ -128,6 +128,8 @@ pub(super) fn draw(state: &State, look: Look, area: Rect, buffer: &mut Buffer) {
         // The keys get a third of what is left, and only what they need.
         let wanted = u16::try_from(gateway.keys.len()).unwrap_or(u16::MAX);
         let rows = wanted.saturating_add(1).min(page.left.height / 3);
+        // Without a key, their names are worth nothing.
+        let rows = if rows > 1 { rows } else { 0 };
         let mut keys = page.left;
         keys.y += page.left.height - rows;
         keys.height = rows;
@@ -289,10 +291,10 @@ impl Page<'_> {
     }
 
     fn requests(&mut self, running: &[Running<'_>]) {
-        if self.left.height < 2 {
-            return;
+        // The names of columns are worth less than a request.
+        if self.left.height > 4 {
+            self.line([Span::styled("    UNITS      FOR  MODEL", self.look.dim())]);
         }
-        self.line([Span::styled("    UNITS      FOR  MODEL", self.look.dim())]);
         let rows = usize::from(self.left.height);
         let shown = match running.len() > rows {
             true => rows.saturating_sub(1),

@@ -46,9 +46,10 @@ impl Page<'_> {
         let all = u16::try_from(cells.len()).unwrap_or(u16::MAX);
         let rows_of = |width: u16| all.div_ceil((room.width / width).max(1)).max(1);
         // As wide as they fit.
-        let width = (1..=4).rev().find(|width| rows_of(*width) <= UNIT_ROWS_MAX);
+        let rows_max = if self.is_roomy { UNIT_ROWS_MAX } else { 1 };
+        let width = (1..=4).rev().find(|width| rows_of(*width) <= rows_max);
         let width = width.unwrap_or(1);
-        room.height = self.rows(rows_of(width).min(UNIT_ROWS_MAX)).height;
+        room.height = self.rows(rows_of(width).min(rows_max)).height;
         let in_row = (room.width / width).max(1);
         let mut cells = cells.iter().peekable();
         for row in 0..room.height {
