@@ -103,8 +103,8 @@ async fn a_session_sends_its_turns_and_saves_and_loads_them() {
     terminal.enter("/oops");
     terminal.until("there is no command /oops").await;
     terminal.enter("/quit");
+    assert_eq!(terminal.wait().await, Some(0));
     assert!(terminal.is_usual());
-    assert_eq!(terminal.ended().await.0, Some(0));
     assert_eq!(std::fs::read_to_string(&other).unwrap(), "precious");
     for file in [&saved, &history] {
         let mode = std::fs::metadata(file).unwrap().permissions().mode();
