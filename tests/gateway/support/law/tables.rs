@@ -79,10 +79,16 @@ pub const EMPTY_LIST_WHEN_UNSET: &[&str] = &[
 ];
 
 /// The names of an enum's values, and their numbers. Null and absence are 0.
-pub const WORDS: &[(&str, &[(&str, i32)])] = &[(
-    "Priority",
-    &[("interactive", 1), ("default", 2), ("batch", 3)],
-)];
+pub const WORDS: &[(&str, &[(&str, i32)])] = &[
+    (
+        "CircuitState",
+        &[("closed", 1), ("open", 2), ("half_open", 3)],
+    ),
+    (
+        "Priority",
+        &[("interactive", 1), ("default", 2), ("batch", 3)],
+    ),
+];
 
 /// Required members that the upstream may omit or send as null. They become zero or the empty
 /// string.
