@@ -158,8 +158,7 @@ async fn a_command_that_waits_shows_a_spinner_and_ctrl_c_ends_it() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut terminal = Terminal::run(60, 10, &["models", "--gateway", &gateway.url("")]);
-    terminal.until("reading the catalogue · 0.").await;
-    terminal.until("reading the catalogue · 1.").await;
+    terminal.until("reading the catalogue · ").await;
     terminal.press("\u{3}");
     assert_eq!(terminal.wait().await, None, "the signal ends it");
 }
