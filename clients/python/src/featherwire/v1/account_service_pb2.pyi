@@ -10,6 +10,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CircuitState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CircuitStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CircuitState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CIRCUIT_STATE_UNSPECIFIED: _CircuitState.ValueType  # 0
+    """Not set."""
+    CIRCUIT_STATE_CLOSED: _CircuitState.ValueType  # 1
+    """The model has failed, but not often enough in a row. Calls are sent to it."""
+    CIRCUIT_STATE_OPEN: _CircuitState.ValueType  # 2
+    """The model has failed several times in a row. Its calls go to their fallbacks, or fail at once."""
+    CIRCUIT_STATE_HALF_OPEN: _CircuitState.ValueType  # 3
+    """One call probes the model, or its answer has started."""
+
+class CircuitState(_CircuitState, metaclass=_CircuitStateEnumTypeWrapper):
+    """Whether a model that fails is used."""
+
+CIRCUIT_STATE_UNSPECIFIED: CircuitState.ValueType  # 0
+"""Not set."""
+CIRCUIT_STATE_CLOSED: CircuitState.ValueType  # 1
+"""The model has failed, but not often enough in a row. Calls are sent to it."""
+CIRCUIT_STATE_OPEN: CircuitState.ValueType  # 2
+"""The model has failed several times in a row. Its calls go to their fallbacks, or fail at once."""
+CIRCUIT_STATE_HALF_OPEN: CircuitState.ValueType  # 3
+"""One call probes the model, or its answer has started."""
+Global___CircuitState: _TypeAlias = CircuitState  # noqa: Y015
 
 @_typing.final
 class GetPlanRequest(_message.Message):
@@ -288,6 +317,7 @@ class GatewayUnits(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     ODD_MESSAGES_FIELD_NUMBER: _builtins.int
+    CIRCUITS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     capacity: _builtins.int
     """Units that the gateway schedules. Unset if there is no limit."""
@@ -326,6 +356,10 @@ class GatewayUnits(_message.Message):
         """Every gateway key whose requests have asked for units."""
 
     @_builtins.property
+    def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelCircuit]:
+        """The circuits of models that have failed recently: open ones first, then by model. At most 100."""
+
+    @_builtins.property
     def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Members that this message does not define: member name → JSON text."""
 
@@ -344,11 +378,12 @@ class GatewayUnits(_message.Message):
         keys: _abc.Iterable[Global___KeyUnits] | None = ...,
         refusals: _builtins.int = ...,
         odd_messages: _builtins.int = ...,
+        circuits: _abc.Iterable[Global___ModelCircuit] | None = ...,
         extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_oldest_wait_ms", b"_oldest_wait_ms", "_wait_p50_ms", b"_wait_p50_ms", "_wait_p99_ms", b"_wait_p99_ms", "capacity", b"capacity", "oldest_wait_ms", b"oldest_wait_ms", "queued", b"queued", "wait_p50_ms", b"wait_p50_ms", "wait_p99_ms", b"wait_p99_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_oldest_wait_ms", b"_oldest_wait_ms", "_wait_p50_ms", b"_wait_p50_ms", "_wait_p99_ms", b"_wait_p99_ms", "capacity", b"capacity", "extra", b"extra", "in_use", b"in_use", "keys", b"keys", "odd_messages", b"odd_messages", "oldest_wait_ms", b"oldest_wait_ms", "outside", b"outside", "queued", b"queued", "refusals", b"refusals", "running", b"running", "settling", b"settling", "wait_p50_ms", b"wait_p50_ms", "wait_p99_ms", b"wait_p99_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_oldest_wait_ms", b"_oldest_wait_ms", "_wait_p50_ms", b"_wait_p50_ms", "_wait_p99_ms", b"_wait_p99_ms", "capacity", b"capacity", "circuits", b"circuits", "extra", b"extra", "in_use", b"in_use", "keys", b"keys", "odd_messages", b"odd_messages", "oldest_wait_ms", b"oldest_wait_ms", "outside", b"outside", "queued", b"queued", "refusals", b"refusals", "running", b"running", "settling", b"settling", "wait_p50_ms", b"wait_p50_ms", "wait_p99_ms", b"wait_p99_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
     _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015
@@ -488,6 +523,72 @@ class KeyUnits(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeyUnits: _TypeAlias = KeyUnits  # noqa: Y015
+
+@_typing.final
+class ModelCircuit(_message.Message):
+    """The circuit of a model that has failed recently."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExtraEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    OPEN_FOR_MS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model."""
+    state: Global___CircuitState.ValueType
+    """Whether the model is used."""
+    failures: _builtins.int
+    """How often the model has failed in a row."""
+    error_code: _builtins.str
+    """The code of the last error."""
+    open_for_ms: _builtins.int
+    """The time until a call may probe the model, in milliseconds. 0 if the next call probes it. Unset if the circuit is not open."""
+    @_builtins.property
+    def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Members that this message does not define: member name → JSON text."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        state: Global___CircuitState.ValueType = ...,
+        failures: _builtins.int = ...,
+        error_code: _builtins.str = ...,
+        open_for_ms: _builtins.int | None = ...,
+        extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_open_for_ms", b"_open_for_ms", "open_for_ms", b"open_for_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_open_for_ms", b"_open_for_ms", "error_code", b"error_code", "extra", b"extra", "failures", b"failures", "model", b"model", "open_for_ms", b"open_for_ms", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__open_for_ms: _TypeAlias = _typing.Literal["open_for_ms"]  # noqa: Y015
+    _WhichOneofArgType__open_for_ms: _TypeAlias = _typing.Literal["_open_for_ms", b"_open_for_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open_for_ms) -> _WhichOneofReturnType__open_for_ms | None: ...
+
+Global___ModelCircuit: _TypeAlias = ModelCircuit  # noqa: Y015
 
 @_typing.final
 class ActiveRequest(_message.Message):

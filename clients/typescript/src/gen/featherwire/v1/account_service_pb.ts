@@ -6,8 +6,8 @@
 // @generated from file featherwire/v1/account_service.proto (package featherwire.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../google/api/annotations_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featherwire/v1/account_service.proto.
  */
 export const file_featherwire_v1_account_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRmZWF0aGVyd2lyZS92MS9hY2NvdW50X3NlcnZpY2UucHJvdG8SDmZlYXRoZXJ3aXJlLnYxIhAKDkdldFBsYW5SZXF1ZXN0IhcKFUdldENvbmN1cnJlbmN5UmVxdWVzdCIZChdXYXRjaENvbmN1cnJlbmN5UmVxdWVzdCLvAgoEUGxhbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEh8KEm1heF9jb250ZXh0X2xlbmd0aBgDIAEoBUgAiAEBEiAKGHVubGltaXRlZF9jb250ZXh0X2xlbmd0aBgGIAEoCBIbCg5tYXhfbW9kZWxfc2l6ZRgEIAEoA0gBiAEBEhwKFHVubGltaXRlZF9tb2RlbF9zaXplGAcgASgIEhgKC2NvbmN1cnJlbmN5GAUgASgFSAKIAQESHQoVdW5saW1pdGVkX2NvbmN1cnJlbmN5GAggASgIEi4KBWV4dHJhGGQgAygLMh8uZmVhdGhlcndpcmUudjEuUGxhbi5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIVChNfbWF4X2NvbnRleHRfbGVuZ3RoQhEKD19tYXhfbW9kZWxfc2l6ZUIOCgxfY29uY3VycmVuY3ki1wIKC0NvbmN1cnJlbmN5EhIKBWxpbWl0GAEgASgFSACIAQESEQoJdW5saW1pdGVkGAYgASgIEhYKCXVzZWRfY29zdBgCIAEoBUgBiAEBEhoKDXJlcXVlc3RfY291bnQYAyABKAVIAogBARIvCghyZXF1ZXN0cxgEIAMoCzIdLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QSLQoHZ2F0ZXdheRgFIAEoCzIcLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cxI1CgVleHRyYRhkIAMoCzImLmZlYXRoZXJ3aXJlLnYxLkNvbmN1cnJlbmN5LkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQggKBl9saW1pdEIMCgpfdXNlZF9jb3N0QhAKDl9yZXF1ZXN0X2NvdW50IuIDCgxHYXRld2F5VW5pdHMSFQoIY2FwYWNpdHkYASABKAVIAIgBARIPCgdvdXRzaWRlGAIgASgFEg4KBmluX3VzZRgDIAEoBRIQCghzZXR0bGluZxgEIAEoBRIPCgdydW5uaW5nGAUgASgFEjAKBnF1ZXVlZBgGIAEoCzIgLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkSGwoOb2xkZXN0X3dhaXRfbXMYByABKANIAYgBARIYCgt3YWl0X3A1MF9tcxgIIAEoA0gCiAEBEhgKC3dhaXRfcDk5X21zGAkgASgDSAOIAQESJgoEa2V5cxgKIAMoCzIYLmZlYXRoZXJ3aXJlLnYxLktleVVuaXRzEhAKCHJlZnVzYWxzGAsgASgDEhQKDG9kZF9tZXNzYWdlcxgMIAEoAxI2CgVleHRyYRhkIAMoCzInLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUILCglfY2FwYWNpdHlCEQoPX29sZGVzdF93YWl0X21zQg4KDF93YWl0X3A1MF9tc0IOCgxfd2FpdF9wOTlfbXMisQEKEFF1ZXVlZEJ5UHJpb3JpdHkSEwoLaW50ZXJhY3RpdmUYASABKAUSDwoHZGVmYXVsdBgCIAEoBRINCgViYXRjaBgDIAEoBRI6CgVleHRyYRhkIAMoCzIrLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEivwEKCEtleVVuaXRzEgsKA2tleRgBIAEoBRIOCgZ3ZWlnaHQYAiABKAUSDgoGaW5fdXNlGAMgASgFEg4KBnF1ZXVlZBgEIAEoBRIUCgx1bml0X3NlY29uZHMYBSABKAESMgoFZXh0cmEYZCADKAsyIy5mZWF0aGVyd2lyZS52MS5LZXlVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKaAgoNQWN0aXZlUmVxdWVzdBIPCgJpZBgBIAEoCUgAiAEBEhEKBGNvc3QYAiABKAVIAYgBARISCgVtb2RlbBgDIAEoCUgCiAEBEhcKCnN0YXJ0ZWRfYXQYBCABKANIA4gBARIYCgtkdXJhdGlvbl9tcxgFIAEoA0gEiAEBEjcKBWV4dHJhGGQgAygLMiguZmVhdGhlcndpcmUudjEuQWN0aXZlUmVxdWVzdC5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIFCgNfaWRCBwoFX2Nvc3RCCAoGX21vZGVsQg0KC19zdGFydGVkX2F0Qg4KDF9kdXJhdGlvbl9tczLXAgoOQWNjb3VudFNlcnZpY2USVAoHR2V0UGxhbhIeLmZlYXRoZXJ3aXJlLnYxLkdldFBsYW5SZXF1ZXN0GhQuZmVhdGhlcndpcmUudjEuUGxhbiITkAIBgtPkkwIKEggvdjEvcGxhbhJwCg5HZXRDb25jdXJyZW5jeRIlLmZlYXRoZXJ3aXJlLnYxLkdldENvbmN1cnJlbmN5UmVxdWVzdBobLmZlYXRoZXJ3aXJlLnYxLkNvbmN1cnJlbmN5IhqQAgGC0+STAhESDy92MS9jb25jdXJyZW5jeRJ9ChBXYXRjaENvbmN1cnJlbmN5EicuZmVhdGhlcndpcmUudjEuV2F0Y2hDb25jdXJyZW5jeVJlcXVlc3QaGy5mZWF0aGVyd2lyZS52MS5Db25jdXJyZW5jeSIhkAIBgtPkkwIYEhYvdjEvY29uY3VycmVuY3kvc3RyZWFtMAFCNAoSY29tLmZlYXRoZXJ3aXJlLnYxUAFaHGZlYXRoZXJ3aXJlL3YxO2ZlYXRoZXJ3aXJldjFiBnByb3RvMw", [file_google_api_annotations]);
+  fileDesc("CiRmZWF0aGVyd2lyZS92MS9hY2NvdW50X3NlcnZpY2UucHJvdG8SDmZlYXRoZXJ3aXJlLnYxIhAKDkdldFBsYW5SZXF1ZXN0IhcKFUdldENvbmN1cnJlbmN5UmVxdWVzdCIZChdXYXRjaENvbmN1cnJlbmN5UmVxdWVzdCLvAgoEUGxhbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEh8KEm1heF9jb250ZXh0X2xlbmd0aBgDIAEoBUgAiAEBEiAKGHVubGltaXRlZF9jb250ZXh0X2xlbmd0aBgGIAEoCBIbCg5tYXhfbW9kZWxfc2l6ZRgEIAEoA0gBiAEBEhwKFHVubGltaXRlZF9tb2RlbF9zaXplGAcgASgIEhgKC2NvbmN1cnJlbmN5GAUgASgFSAKIAQESHQoVdW5saW1pdGVkX2NvbmN1cnJlbmN5GAggASgIEi4KBWV4dHJhGGQgAygLMh8uZmVhdGhlcndpcmUudjEuUGxhbi5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIVChNfbWF4X2NvbnRleHRfbGVuZ3RoQhEKD19tYXhfbW9kZWxfc2l6ZUIOCgxfY29uY3VycmVuY3ki1wIKC0NvbmN1cnJlbmN5EhIKBWxpbWl0GAEgASgFSACIAQESEQoJdW5saW1pdGVkGAYgASgIEhYKCXVzZWRfY29zdBgCIAEoBUgBiAEBEhoKDXJlcXVlc3RfY291bnQYAyABKAVIAogBARIvCghyZXF1ZXN0cxgEIAMoCzIdLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QSLQoHZ2F0ZXdheRgFIAEoCzIcLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cxI1CgVleHRyYRhkIAMoCzImLmZlYXRoZXJ3aXJlLnYxLkNvbmN1cnJlbmN5LkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQggKBl9saW1pdEIMCgpfdXNlZF9jb3N0QhAKDl9yZXF1ZXN0X2NvdW50IpIECgxHYXRld2F5VW5pdHMSFQoIY2FwYWNpdHkYASABKAVIAIgBARIPCgdvdXRzaWRlGAIgASgFEg4KBmluX3VzZRgDIAEoBRIQCghzZXR0bGluZxgEIAEoBRIPCgdydW5uaW5nGAUgASgFEjAKBnF1ZXVlZBgGIAEoCzIgLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkSGwoOb2xkZXN0X3dhaXRfbXMYByABKANIAYgBARIYCgt3YWl0X3A1MF9tcxgIIAEoA0gCiAEBEhgKC3dhaXRfcDk5X21zGAkgASgDSAOIAQESJgoEa2V5cxgKIAMoCzIYLmZlYXRoZXJ3aXJlLnYxLktleVVuaXRzEhAKCHJlZnVzYWxzGAsgASgDEhQKDG9kZF9tZXNzYWdlcxgMIAEoAxIuCghjaXJjdWl0cxgNIAMoCzIcLmZlYXRoZXJ3aXJlLnYxLk1vZGVsQ2lyY3VpdBI2CgVleHRyYRhkIAMoCzInLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUILCglfY2FwYWNpdHlCEQoPX29sZGVzdF93YWl0X21zQg4KDF93YWl0X3A1MF9tc0IOCgxfd2FpdF9wOTlfbXMisQEKEFF1ZXVlZEJ5UHJpb3JpdHkSEwoLaW50ZXJhY3RpdmUYASABKAUSDwoHZGVmYXVsdBgCIAEoBRINCgViYXRjaBgDIAEoBRI6CgVleHRyYRhkIAMoCzIrLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEivwEKCEtleVVuaXRzEgsKA2tleRgBIAEoBRIOCgZ3ZWlnaHQYAiABKAUSDgoGaW5fdXNlGAMgASgFEg4KBnF1ZXVlZBgEIAEoBRIUCgx1bml0X3NlY29uZHMYBSABKAESMgoFZXh0cmEYZCADKAsyIy5mZWF0aGVyd2lyZS52MS5LZXlVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKAAgoMTW9kZWxDaXJjdWl0Eg0KBW1vZGVsGAEgASgJEisKBXN0YXRlGAIgASgOMhwuZmVhdGhlcndpcmUudjEuQ2lyY3VpdFN0YXRlEhAKCGZhaWx1cmVzGAMgASgFEhIKCmVycm9yX2NvZGUYBCABKAkSGAoLb3Blbl9mb3JfbXMYBSABKANIAIgBARI2CgVleHRyYRhkIAMoCzInLmZlYXRoZXJ3aXJlLnYxLk1vZGVsQ2lyY3VpdC5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIOCgxfb3Blbl9mb3JfbXMimgIKDUFjdGl2ZVJlcXVlc3QSDwoCaWQYASABKAlIAIgBARIRCgRjb3N0GAIgASgFSAGIAQESEgoFbW9kZWwYAyABKAlIAogBARIXCgpzdGFydGVkX2F0GAQgASgDSAOIAQESGAoLZHVyYXRpb25fbXMYBSABKANIBIgBARI3CgVleHRyYRhkIAMoCzIoLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCBQoDX2lkQgcKBV9jb3N0QggKBl9tb2RlbEINCgtfc3RhcnRlZF9hdEIOCgxfZHVyYXRpb25fbXMqfAoMQ2lyY3VpdFN0YXRlEh0KGUNJUkNVSVRfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRDSVJDVUlUX1NUQVRFX0NMT1NFRBABEhYKEkNJUkNVSVRfU1RBVEVfT1BFThACEhsKF0NJUkNVSVRfU1RBVEVfSEFMRl9PUEVOEAMy1wIKDkFjY291bnRTZXJ2aWNlElQKB0dldFBsYW4SHi5mZWF0aGVyd2lyZS52MS5HZXRQbGFuUmVxdWVzdBoULmZlYXRoZXJ3aXJlLnYxLlBsYW4iE5ACAYLT5JMCChIIL3YxL3BsYW4ScAoOR2V0Q29uY3VycmVuY3kSJS5mZWF0aGVyd2lyZS52MS5HZXRDb25jdXJyZW5jeVJlcXVlc3QaGy5mZWF0aGVyd2lyZS52MS5Db25jdXJyZW5jeSIakAIBgtPkkwIREg8vdjEvY29uY3VycmVuY3kSfQoQV2F0Y2hDb25jdXJyZW5jeRInLmZlYXRoZXJ3aXJlLnYxLldhdGNoQ29uY3VycmVuY3lSZXF1ZXN0GhsuZmVhdGhlcndpcmUudjEuQ29uY3VycmVuY3kiIZACAYLT5JMCGBIWL3YxL2NvbmN1cnJlbmN5L3N0cmVhbTABQjQKEmNvbS5mZWF0aGVyd2lyZS52MVABWhxmZWF0aGVyd2lyZS92MTtmZWF0aGVyd2lyZXYxYgZwcm90bzM", [file_google_api_annotations]);
 
 /**
  * Has no fields, because there is one account.
@@ -301,6 +301,13 @@ export type GatewayUnits = Message<"featherwire.v1.GatewayUnits"> & {
   oddMessages: bigint;
 
   /**
+   * The circuits of models that have failed recently: open ones first, then by model. At most 100.
+   *
+   * @generated from field: repeated featherwire.v1.ModelCircuit circuits = 13;
+   */
+  circuits: ModelCircuit[];
+
+  /**
    * Members that this message does not define: member name → JSON text.
    *
    * @generated from field: map<string, string> extra = 100;
@@ -414,6 +421,62 @@ export const KeyUnitsSchema: GenMessage<KeyUnits> = /*@__PURE__*/
   messageDesc(file_featherwire_v1_account_service, 7);
 
 /**
+ * The circuit of a model that has failed recently.
+ *
+ * @generated from message featherwire.v1.ModelCircuit
+ */
+export type ModelCircuit = Message<"featherwire.v1.ModelCircuit"> & {
+  /**
+   * The model.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * Whether the model is used.
+   *
+   * @generated from field: featherwire.v1.CircuitState state = 2;
+   */
+  state: CircuitState;
+
+  /**
+   * How often the model has failed in a row.
+   *
+   * @generated from field: int32 failures = 3;
+   */
+  failures: number;
+
+  /**
+   * The code of the last error.
+   *
+   * @generated from field: string error_code = 4;
+   */
+  errorCode: string;
+
+  /**
+   * The time until a call may probe the model, in milliseconds. 0 if the next call probes it. Unset if the circuit is not open.
+   *
+   * @generated from field: optional int64 open_for_ms = 5;
+   */
+  openForMs?: bigint | undefined;
+
+  /**
+   * Members that this message does not define: member name → JSON text.
+   *
+   * @generated from field: map<string, string> extra = 100;
+   */
+  extra: { [key: string]: string };
+};
+
+/**
+ * Describes the message featherwire.v1.ModelCircuit.
+ * Use `create(ModelCircuitSchema)` to create a new message.
+ */
+export const ModelCircuitSchema: GenMessage<ModelCircuit> = /*@__PURE__*/
+  messageDesc(file_featherwire_v1_account_service, 8);
+
+/**
  * One running request. Fields that the upstream does not send are unset.
  *
  * @generated from message featherwire.v1.ActiveRequest
@@ -467,7 +530,48 @@ export type ActiveRequest = Message<"featherwire.v1.ActiveRequest"> & {
  * Use `create(ActiveRequestSchema)` to create a new message.
  */
 export const ActiveRequestSchema: GenMessage<ActiveRequest> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 8);
+  messageDesc(file_featherwire_v1_account_service, 9);
+
+/**
+ * Whether a model that fails is used.
+ *
+ * @generated from enum featherwire.v1.CircuitState
+ */
+export enum CircuitState {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: CIRCUIT_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The model has failed, but not often enough in a row. Calls are sent to it.
+   *
+   * @generated from enum value: CIRCUIT_STATE_CLOSED = 1;
+   */
+  CLOSED = 1,
+
+  /**
+   * The model has failed several times in a row. Its calls go to their fallbacks, or fail at once.
+   *
+   * @generated from enum value: CIRCUIT_STATE_OPEN = 2;
+   */
+  OPEN = 2,
+
+  /**
+   * One call probes the model, or its answer has started.
+   *
+   * @generated from enum value: CIRCUIT_STATE_HALF_OPEN = 3;
+   */
+  HALF_OPEN = 3,
+}
+
+/**
+ * Describes the enum featherwire.v1.CircuitState.
+ */
+export const CircuitStateSchema: GenEnum<CircuitState> = /*@__PURE__*/
+  enumDesc(file_featherwire_v1_account_service, 0);
 
 /**
  * The plan and the concurrency units of the account.
