@@ -63,8 +63,10 @@ impl Terminal {
         resize(&keys, columns, rows);
         let stdio = || Stdio::from(side.try_clone().unwrap());
         // It is the terminal of a session of its own, so that Ctrl-C is a signal.
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", env!("CARGO_BIN_EXE_featherwire")]);
+        // Tests that a script runs in the background inherit that Ctrl-C is ignored.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", "setsid", "--ctty"]);
+        command.arg(env!("CARGO_BIN_EXE_featherwire"));
         command.args(arguments);
         command.env_clear().env("TERM", "xterm-256color");
         command.current_dir(std::env::temp_dir());
