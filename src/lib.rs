@@ -33,7 +33,6 @@
 //! - [`error`]: the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's
 //!   API.
 //! - [`coding`]: gzip, deflate and zstd, for the doors.
-//! - `base64`: for vectors and images within JSON.
 //! - `throttle`: at most one line of the log a minute about what happens often.
 //! - `tls_client`: the client's side of TLS, except to PostgreSQL (sqlx's) and to collectors of
 //!   traces by gRPC (tonic's).
@@ -61,7 +60,7 @@
 //!
 //! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission, upstream,
 //!   ledger}` and `{keys, ledger} → store`, and everyone may import `error`, `proto`, `json`,
-//!   `config`, `clock`, `coding`, `base64`, `offload`, `workers`, `descriptors`, `throttle`,
+//!   `config`, `clock`, `coding`, `offload`, `workers`, `descriptors`, `throttle`,
 //!   `tls_client` and `telemetry`. No import runs in a circle. The doors know neither each other,
 //!   nor `keys`, nor `admission`, nor `upstream`, nor `ledger`. Only `keys`, `ledger` and the
 //!   commands know `store`. `service` names neither tonic nor axum, and `upstream` no server.
@@ -92,7 +91,6 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod admission;
-mod base64;
 pub mod build_info;
 pub mod cli;
 pub mod clock;

@@ -4,6 +4,7 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::admission::Admission;
@@ -15,7 +16,6 @@ use super::members::Members;
 use super::refusal::Refusal;
 use super::seeded_rng::{self, SeededRng};
 use super::state::Shared;
-use crate::base64;
 
 const DIMENSIONS_MAX: i64 = 4096;
 
@@ -126,7 +126,7 @@ impl Encoding {
                     .iter()
                     .flat_map(|component| component.to_le_bytes())
                     .collect();
-                Value::String(base64::encode(&bytes))
+                Value::String(BASE64_STANDARD.encode(&bytes))
             }
         }
     }

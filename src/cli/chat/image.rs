@@ -6,10 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    base64,
-    proto::v1::{ContentPart, ImageUrl},
-};
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+use crate::proto::v1::{ContentPart, ImageUrl};
 
 /// The largest image. In base64 it still fits into the 32 MiB that the gateway takes.
 const IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
@@ -49,7 +48,7 @@ pub(super) fn read(path: &Path) -> Result<ContentPart, String> {
     let kind = media_type(&bytes).ok_or_else(|| {
         format!("{name} is not an image that models take: use a PNG, JPEG, GIF or WebP file")
     })?;
-    let url = format!("data:{kind};base64,{}", base64::encode(&bytes));
+    let url = format!("data:{kind};base64,{}", BASE64_STANDARD.encode(&bytes));
     Ok(ContentPart {
         r#type: Some("image_url".to_owned()),
         image_url: Some(Box::new(ImageUrl {

@@ -129,7 +129,7 @@ impl State {
         running
     }
 
-    /// Gives a mark to each new request: the first one that is free.
+    /// Gives a mark to each new request: the first free one.
     fn mark(&mut self, requests: &[ActiveRequest]) {
         let ids = || {
             requests

@@ -181,7 +181,7 @@ impl Endpoint {
     }
 
     /// Checks a content in place of that in use. A new certificate must hold now: the previous one
-    /// may still do. One that is in use already stays, with new authorities of callers too.
+    /// may still do. A pair in use stays, with new authorities of callers too.
     fn load_new(
         &self,
         seen: &Seen,
