@@ -31,6 +31,7 @@ DOCUMENTS = {
     ]
 }
 README_LINES_MAX = 300
+PICTURE_BYTES_MAX = 200_000
 BLOCK = re.compile(r"^<!-- (serve|test|try|try in a browser)(?:: (.+?))? -->\n```(\w+)\n(.*?)^```$", re.M | re.S)
 SECONDS_MAX = 300
 
@@ -166,7 +167,9 @@ def anchors_of(text):
 def links_missing():
     """Broken links to files and headings of the project."""
     for name, text in DOCUMENTS.items():
-        for target in re.findall(r"\]\(([^)]+)\)", text):
+        links = re.findall(r"\]\(([^)]+)\)", text)
+        pictures = re.findall(r' (?:src|srcset)="([^"]+)"', text)
+        for target in links + pictures:
             path, _, anchor = target.partition("#")
             if "://" in target:
                 continue
@@ -175,6 +178,13 @@ def links_missing():
                 yield f"{name}: {target}"
             elif anchor and anchor not in anchors_of(file.read_text()):
                 yield f"{name}: {target}"
+
+
+def pictures_too_large():
+    """Pictures that make the page slow to open."""
+    for file in sorted((ROOT / "docs/pictures").iterdir()):
+        if file.suffix in {".webp", ".png", ".svg"} and file.stat().st_size > PICTURE_BYTES_MAX:
+            yield f"{file.name} has {file.stat().st_size} bytes"
 
 
 def difference(found, expected):
@@ -195,6 +205,7 @@ def main():
     report("every error's code is named", " ".join(sorted(codes_missing())))
     report("every method is named", " ".join(sorted(calls_missing())))
     report("every link within the project leads somewhere", " ".join(sorted(links_missing())))
+    report("the pictures are small", " ".join(pictures_too_large()))
     lines = DOCUMENTS["README.md"].count("\n")
     report("the README is short", f"it has {lines} lines" if lines >= README_LINES_MAX else None)
 

@@ -50,14 +50,14 @@ process.once("exit", stopAll);
 
 let loads = [];
 
-/** Starts streamed answers of this model, which run until `endLoad`. */
-export function load(url, model, calls, { key, priority } = {}) {
+/** Starts streamed answers of this model, which run until `endLoad` or to this number of tokens. */
+export function load(url, model, calls, { key, priority, tokens = 4000 } = {}) {
   const controller = new AbortController();
   const headers = { "Content-Type": "application/json" };
   if (key) headers.Authorization = `Bearer ${key}`;
   if (priority) headers["x-featherwire-priority"] = priority;
   const messages = [{ role: "user", content: "Tell me a long story" }];
-  const body = JSON.stringify({ model, messages, stream: true, max_tokens: 4000 });
+  const body = JSON.stringify({ model, messages, stream: true, max_tokens: tokens });
   const requests = Array.from({ length: calls }, async () => {
     const answer = await fetch(url, { method: "POST", headers, body, signal: controller.signal });
     await answer.text();
