@@ -22,6 +22,7 @@ export function AnswerView({ pane, node }: { pane: Pane; node: AnswerNode }) {
   const isGrowing = isOpen(answer);
   const [, name] = partsOf(answer.model);
   const isJson = answer.schema !== undefined && !isGrowing && text !== "";
+  const json = isJson ? pretty(withoutFence(text)) : undefined;
   return (
     <article class="answer" aria-label={`Answer of ${name}`} data-state={answer.state}>
       <header class="answer-head">
@@ -44,8 +45,8 @@ export function AnswerView({ pane, node }: { pane: Pane; node: AnswerNode }) {
           </div>
         </Fold>
       )}
-      {isJson && isParsable(text) ? (
-        <CodeBlock text={pretty(text)} language="json" />
+      {json !== undefined ? (
+        <CodeBlock text={json} language="json" />
       ) : (
         text && <Markdown text={text} isGrowing={isGrowing} />
       )}
@@ -130,17 +131,13 @@ function words(text: string): number {
   return text.split(/\s+/).filter(Boolean).length;
 }
 
-function isParsable(text: string): boolean {
+/** JSON with a line for each member, unless it is no JSON or is nested too deeply. */
+function pretty(text: string): string | undefined {
   try {
-    JSON.parse(withoutFence(text));
-    return true;
+    return JSON.stringify(JSON.parse(text), null, 2);
   } catch {
-    return false;
+    return undefined;
   }
-}
-
-function pretty(text: string): string {
-  return JSON.stringify(JSON.parse(withoutFence(text)), null, 2);
 }
 
 function SchemaResult({ text, schema }: { text: string; schema: string }) {
@@ -177,7 +174,7 @@ function Calls({ pane, node, answer }: { pane: Pane; node: AnswerNode; answer: A
     <div class="calls">
       {answer.calls.map((call, index) => (
         <Fold icon="tool" title={call.name || "Tool call"} note={summary(call.arguments)}>
-          <CodeBlock text={prettyOr(call.arguments)} language="json" />
+          <CodeBlock text={pretty(call.arguments) ?? call.arguments} language="json" />
           {canAnswer && (
             <label class="field">
               <span>Result of {call.name}</span>
@@ -211,12 +208,4 @@ function Calls({ pane, node, answer }: { pane: Pane; node: AnswerNode; answer: A
 
 function summary(text: string): string {
   return text.length > 60 ? `${text.slice(0, 60)}…` : text;
-}
-
-function prettyOr(text: string): string {
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
-  }
 }

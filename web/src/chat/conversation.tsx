@@ -1,13 +1,22 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { Boundary } from "../ui/boundary";
 import { Icon } from "../ui/icons";
 import { view } from "../ui/route";
 import { AnswerView } from "./answer-view";
+import { PlainMessage } from "./broken";
 import { PromptView, ResultsView } from "./prompt-view";
 import { answerOf, type Pane } from "./state";
 import { pathOf } from "./tree";
+import type { Node } from "./types";
 
 /** How near to its end a conversation must be to follow a growing answer, in pixels. */
 const NEAR_PX = 80;
+
+function Message({ pane, node }: { pane: Pane; node: Node }) {
+  if (node.role === "user") return <PromptView pane={pane} node={node} />;
+  if (node.role === "tool") return <ResultsView node={node} />;
+  return <AnswerView pane={pane} node={node} />;
+}
 
 /** The shown messages of a pane. It follows a growing answer until its reader scrolls up. */
 export function Conversation({ pane, label }: { pane: Pane; label: string }) {
@@ -45,11 +54,14 @@ export function Conversation({ pane, label }: { pane: Pane; label: string }) {
         }}
       >
         <div class="conversation-column">
-          {path.map((node) => {
-            if (node.role === "user") return <PromptView key={node.id} pane={pane} node={node} />;
-            if (node.role === "tool") return <ResultsView key={node.id} node={node} />;
-            return <AnswerView key={node.id} pane={pane} node={node} />;
-          })}
+          {path.map((node) => (
+            <Boundary
+              key={node.id}
+              instead={(message) => <PlainMessage node={node} message={message} />}
+            >
+              <Message pane={pane} node={node} />
+            </Boundary>
+          ))}
         </div>
       </div>
       {isAway && (

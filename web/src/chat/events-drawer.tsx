@@ -82,9 +82,13 @@ const texts = new WeakMap<RawEvent, string>();
 function json(event: RawEvent): string {
   const known = texts.get(event);
   if (known !== undefined) return known;
-  const text = toJsonString(StreamChatCompletionResponseSchema, event.message, {
-    useProtoFieldName: true,
-  });
+  let text: string;
+  try {
+    const options = { useProtoFieldName: true };
+    text = toJsonString(StreamChatCompletionResponseSchema, event.message, options);
+  } catch (error) {
+    text = `This message has no JSON: ${(error as Error).message}`;
+  }
   texts.set(event, text);
   return text;
 }

@@ -13,14 +13,16 @@ interface Block {
 
 /** The text as blocks. While it grows, only its last block is read again. */
 export function Markdown({ text, isGrowing }: { text: string; isGrowing: boolean }) {
-  const known = useRef<Known>({ text: "", blocks: [], isPartial: false });
+  const known = useRef<Known>({ text: "", blocks: [], isPartial: false, isPlain: false });
   const before = known.current;
   // A link can be defined below its use, so such a text is read once more as a whole.
   const isAgain = before.isPartial && !isGrowing && DEFINITION.test(text);
   if (before.text !== text || isAgain) {
     const canGrow = !isAgain && text.startsWith(before.text);
-    const blocks = canGrow ? grown(before.blocks, text) : blocksOf(text);
-    known.current = { text, blocks, isPartial: canGrow };
+    known.current =
+      canGrow && before.isPlain
+        ? plainly(text)
+        : read(text, canGrow, () => (canGrow ? grown(before.blocks, text) : blocksOf(text)));
   }
   return (
     <div class="markdown">
@@ -36,13 +38,54 @@ interface Known {
   blocks: Block[];
   /** Whether the blocks were read one after the other. */
   isPartial: boolean;
+  /** Whether the lexer failed. The text is shown as it is then, and not tried again as it grows. */
+  isPlain: boolean;
+}
+
+/** The lexer calls itself for each level, so a text can be too much for it. */
+function read(text: string, isPartial: boolean, blocks: () => Block[]): Known {
+  try {
+    return { text, blocks: blocks(), isPartial, isPlain: false };
+  } catch {
+    return plainly(text);
+  }
+}
+
+function plainly(text: string): Known {
+  const blocks = [{ raw: text, token: asHtml(text) }];
+  return { text, blocks, isPartial: false, isPlain: true };
+}
+
+/** HTML is shown as it is written. */
+function asHtml(raw: string): Token {
+  return { type: "html", raw, text: raw, block: true, pre: false };
 }
 
 /** The definition of a link: `[name]: address`. */
 const DEFINITION = /^ {0,3}\[[^\]\n]+\]:/m;
 
 function blocksOf(text: string): Block[] {
-  return lexer(text).map((token) => ({ raw: token.raw, token }));
+  return lexer(text).map((token) => ({ raw: token.raw, token: flattened(token, 0) }));
+}
+
+/** Quotations, lists and emphases inside each other. Deeper ones are shown as they are written. */
+const NESTING_MAX = 40;
+
+/** The token with no more levels than `NESTING_MAX`: what draws them calls itself for each. */
+function flattened(token: Token, depth: number): Token {
+  if (depth > NESTING_MAX) return asHtml(token.raw);
+  const flat = <T extends { tokens?: Token[] }>(part: T): T =>
+    part.tokens
+      ? { ...part, tokens: part.tokens.map((inner) => flattened(inner, depth + 1)) }
+      : part;
+  if (token.type === "list") {
+    return { ...token, items: (token as Tokens.List).items.map(flat) } as Token;
+  }
+  if (token.type === "table") {
+    const { header, rows } = token as Tokens.Table;
+    return { ...token, header: header.map(flat), rows: rows.map((row) => row.map(flat)) } as Token;
+  }
+  return flat(token as Token & { tokens?: Token[] });
 }
 
 /** All blocks but the last one are final, because only the end of the text grows. */

@@ -49,8 +49,7 @@ export function Menu() {
         aria-label="New conversation"
         title="New conversation"
         onClick={() => {
-          stopAll();
-          startOver();
+          startAgain();
           document.getElementById("prompt")?.focus();
         }}
       >
@@ -58,6 +57,11 @@ export function Menu() {
       </button>
     </>
   );
+}
+
+export function startAgain(): void {
+  stopAll();
+  startOver();
 }
 
 async function takeIn(file: File): Promise<void> {
@@ -74,7 +78,7 @@ async function takeIn(file: File): Promise<void> {
   }
 }
 
-function save(): void {
+export function save(): void {
   const kept = written(panes.peek(), settings.peek(), draft.peek());
   const blob = new Blob([`${JSON.stringify(kept, null, 2)}\n`], { type: "application/json" });
   const link = document.createElement("a");

@@ -153,7 +153,7 @@ function toPart(part: Json) {
 /** A tool of REST as one of protobuf, in which schemas are JSON text. */
 function toTool(tool: JsonObject): NonNullable<Init["tools"]>[number] {
   const { type, function: definition, ...others } = tool;
-  if (typeof definition !== "object" || definition === null || Array.isArray(definition)) {
+  if (!isMembers(definition)) {
     return { type: type as string | undefined, extra: texts(others) };
   }
   const { name, description, parameters, strict, ...more } = definition;
@@ -224,8 +224,30 @@ export function toolsOf(settings: Settings): JsonObject[] {
       throw new SettingsError("Tools: a list of objects is needed.");
     }
     const isFunction = "name" in tool && !("function" in tool);
-    return (isFunction ? { type: "function", function: tool } : tool) as JsonObject;
+    const made = (isFunction ? { type: "function", function: tool } : tool) as JsonObject;
+    for (const [member, kind] of TOOL_MEMBERS) checkKind(made, member, kind);
+    const inner = made.function;
+    if (isMembers(inner)) for (const [member, kind] of FUNCTION_MEMBERS) checkKind(inner, member, kind);
+    return made;
   });
+}
+
+/** The members of tools that have a kind in the contract. */
+const TOOL_MEMBERS = [["type", "string"]] as const;
+const FUNCTION_MEMBERS = [
+  ["name", "string"],
+  ["description", "string"],
+  ["strict", "boolean"],
+] as const;
+
+function checkKind(members: JsonObject, name: string, kind: string): void {
+  const value = members[name];
+  if (value === undefined || typeof value === kind) return;
+  throw new SettingsError(`Tools: ${name} is not a ${kind}.`);
+}
+
+function isMembers(value: Json | undefined): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function toolChoice(choice: string): Json {

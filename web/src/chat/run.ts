@@ -40,8 +40,7 @@ export function ask(pane: Pane, parent: string): void {
   try {
     request = messageOf({ model, path, settings: now }, true);
   } catch (error) {
-    if (!(error instanceof SettingsError)) throw error;
-    fail(pane, parent, model, error.message);
+    fail(pane, parent, model, error instanceof SettingsError ? error.message : String(error));
     return;
   }
   const sentAt = Date.now();

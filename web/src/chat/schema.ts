@@ -6,12 +6,14 @@ export interface Violation {
   text: string;
 }
 
-type Schema = boolean | { [keyword: string]: unknown };
+type Schema = { [keyword: string]: unknown };
 
 /** The violations at most, because one is enough and a hundred are not read. */
 const VIOLATIONS_MAX = 20;
 /** References can go in a circle. */
 const DEPTH_MAX = 100;
+/** Alternatives inside alternatives can be more than a page can try. */
+const STEPS_MAX = 100_000;
 
 /** Checks an answer as it is: JSON, alone or in a block of code. */
 export function checkAnswer(text: string, schemaText: string): Violation[] {
@@ -21,35 +23,53 @@ export function checkAnswer(text: string, schemaText: string): Violation[] {
   } catch (error) {
     return [{ path: "$", text: `is not JSON: ${(error as Error).message}` }];
   }
-  return check(value, JSON.parse(schemaText) as Schema);
+  let schema: unknown;
+  try {
+    schema = JSON.parse(schemaText);
+  } catch {
+    return [{ path: "$", text: "cannot be checked: the JSON Schema is not JSON" }];
+  }
+  return check(value, schema);
 }
 
 export function withoutFence(text: string): string {
   return /^\s*```(?:json)?\s*\n([\s\S]*?)\n?```\s*$/.exec(text)?.[1] ?? text;
 }
 
-export function check(value: unknown, schema: Schema): Violation[] {
+/**
+ * The violations of any value by any schema. A part of the schema that is no schema says nothing, as
+ * an unknown keyword does.
+ */
+export function check(value: unknown, schema: unknown): Violation[] {
   const found: Violation[] = [];
-  visit(value, schema, "$", { root: schema, found, depth: 0 });
+  try {
+    visit(value, schema, "$", { root: schema, found, depth: 0, steps: { left: STEPS_MAX } });
+  } catch (error) {
+    // The value is nested more deeply than the page can follow, or too much work.
+    found.unshift({ path: "$", text: `cannot be checked: ${(error as Error).message}` });
+  }
   return found.slice(0, VIOLATIONS_MAX);
 }
 
 interface Context {
-  root: Schema;
+  root: unknown;
   found: Violation[];
   depth: number;
+  steps: { left: number };
 }
 
-function isValid(value: unknown, schema: Schema, context: Context): boolean {
+function isValid(value: unknown, schema: unknown, context: Context): boolean {
   const found: Violation[] = [];
   visit(value, schema, "$", { ...context, found });
   return found.length === 0;
 }
 
-function visit(value: unknown, schema: Schema, path: string, context: Context): void {
+function visit(value: unknown, schema: unknown, path: string, context: Context): void {
   const say = (text: string) => context.found.push({ path, text });
-  if (schema === true || context.found.length >= VIOLATIONS_MAX) return;
+  if (context.found.length >= VIOLATIONS_MAX) return;
   if (schema === false) return void say("must not be here");
+  if (!isObject(schema)) return;
+  if ((context.steps.left -= 1) < 0) throw new Error("the JSON Schema has too many alternatives");
   if (context.depth > DEPTH_MAX) return void say("is nested too deeply to check");
   const inner = { ...context, depth: context.depth + 1 };
   if (typeof schema.$ref === "string") {
@@ -57,7 +77,7 @@ function visit(value: unknown, schema: Schema, path: string, context: Context): 
     if (target === undefined) say(`refers to ${schema.$ref}, which the schema does not have`);
     else visit(value, target, path, inner);
   }
-  const types = schema.type === undefined ? [] : [schema.type].flat().map(String);
+  const types = [schema.type].flat().filter((type) => typeof type === "string");
   if (types.length > 0 && !types.some((type) => hasType(value, type))) {
     return void say(`is ${nameOf(value)}, not ${types.join(" or ")}`);
   }
@@ -80,7 +100,7 @@ type Say = (text: string) => void;
 
 /** The keyword if it is a number. */
 function limit(schema: Schema, keyword: string): number | undefined {
-  const value = typeof schema === "object" ? schema[keyword] : undefined;
+  const value = schema[keyword];
   return typeof value === "number" ? value : undefined;
 }
 
@@ -103,7 +123,7 @@ function isMultiple(value: number, part: number): boolean {
   return Math.abs(times - Math.round(times)) < 1e-9;
 }
 
-function strings(value: string, schema: Schema & object, say: Say): void {
+function strings(value: string, schema: Schema, say: Say): void {
   const length = [...value].length;
   const least = limit(schema, "minLength");
   const most = limit(schema, "maxLength");
@@ -123,7 +143,7 @@ function matches(pattern: string, text: string): boolean {
   }
 }
 
-function lists(value: unknown[], schema: Schema & object, path: string, inner: Context, say: Say) {
+function lists(value: unknown[], schema: Schema, path: string, inner: Context, say: Say) {
   const least = limit(schema, "minItems");
   const most = limit(schema, "maxItems");
   if (least !== undefined && value.length < least) say(`has fewer than ${least} items`);
@@ -140,10 +160,10 @@ function lists(value: unknown[], schema: Schema & object, path: string, inner: C
   const rest = Array.isArray(schema.items) ? schema.additionalItems : schema.items;
   value.forEach((item, index) => {
     const rule = index < first.length ? first[index] : rest;
-    if (rule !== undefined) visit(item, rule as Schema, `${path}[${index}]`, inner);
+    visit(item, rule, `${path}[${index}]`, inner);
   });
   if (schema.contains !== undefined) {
-    const hits = value.filter((item) => isValid(item, schema.contains as Schema, inner)).length;
+    const hits = value.filter((item) => isValid(item, schema.contains, inner)).length;
     const needed = limit(schema, "minContains") ?? 1;
     if (hits < needed) say(`has fewer than ${needed} items of the kind that it must contain`);
     const allowed = limit(schema, "maxContains");
@@ -153,7 +173,7 @@ function lists(value: unknown[], schema: Schema & object, path: string, inner: C
 
 function objects(
   value: Record<string, unknown>,
-  schema: Schema & object,
+  schema: Schema,
   path: string,
   inner: Context,
   say: Say,
@@ -164,52 +184,65 @@ function objects(
   if (least !== undefined && names.length < least) say(`has fewer than ${least} members`);
   if (most !== undefined && names.length > most) say(`has more than ${most} members`);
   const required = [...listOf(schema.required)];
-  for (const [name, needed] of Object.entries((schema.dependentRequired ?? {}) as object)) {
+  for (const [name, needed] of Object.entries(membersOf(schema.dependentRequired))) {
     if (Object.hasOwn(value, name)) required.push(...listOf(needed));
   }
   for (const name of required) if (!Object.hasOwn(value, name)) say(`has no ${name}`);
-  const properties = (schema.properties ?? {}) as Record<string, Schema>;
-  const patterns = Object.entries((schema.patternProperties ?? {}) as Record<string, Schema>);
+  const properties = membersOf(schema.properties);
+  const patterns = Object.entries(membersOf(schema.patternProperties));
   for (const name of names) {
     const at = `${path}.${name}`;
     const rules = patterns.filter(([pattern]) => matches(pattern, name)).map(([, rule]) => rule);
-    if (Object.hasOwn(properties, name)) rules.push(properties[name] as Schema);
+    if (Object.hasOwn(properties, name)) rules.push(properties[name]);
     if (rules.length === 0 && schema.additionalProperties !== undefined) {
       if (schema.additionalProperties === false) say(`has the unknown member ${name}`);
-      else rules.push(schema.additionalProperties as Schema);
+      else rules.push(schema.additionalProperties);
     }
     for (const rule of rules) visit(value[name], rule, at, inner);
     if (schema.propertyNames !== undefined) {
-      visit(name, schema.propertyNames as Schema, `${at} (name)`, inner);
+      visit(name, schema.propertyNames, `${at} (name)`, inner);
     }
   }
 }
 
-function combined(value: unknown, schema: Schema & object, path: string, inner: Context, say: Say) {
-  for (const part of (schema.allOf ?? []) as Schema[]) visit(value, part, path, inner);
-  const holds = (part: Schema) => isValid(value, part, inner);
+function combined(value: unknown, schema: Schema, path: string, inner: Context, say: Say) {
+  if (Array.isArray(schema.allOf)) for (const part of schema.allOf) visit(value, part, path, inner);
+  const holds = (part: unknown) => isValid(value, part, inner);
   if (Array.isArray(schema.anyOf) && !schema.anyOf.some(holds)) say("fits none of anyOf");
   if (Array.isArray(schema.oneOf)) {
     const count = schema.oneOf.filter(holds).length;
     if (count !== 1) say(`fits ${count} of oneOf, not exactly one`);
   }
-  if (schema.not !== undefined && holds(schema.not as Schema)) say("fits what it must not");
+  if (schema.not !== undefined && holds(schema.not)) say("fits what it must not");
   if (schema.if !== undefined) {
-    const next = holds(schema.if as Schema) ? schema.then : schema.else;
-    if (next !== undefined) visit(value, next as Schema, path, inner);
+    visit(value, holds(schema.if) ? schema.then : schema.else, path, inner);
   }
 }
 
 /** The part of the schema that a reference such as `#/$defs/name` names. */
-function resolve(reference: string, root: Schema): Schema | undefined {
+function resolve(reference: string, root: unknown): unknown {
   if (!reference.startsWith("#")) return undefined;
   let part: unknown = root;
-  for (const step of decodeURIComponent(reference.slice(1)).split("/").slice(1)) {
+  let pointer: string;
+  try {
+    pointer = decodeURIComponent(reference.slice(1));
+  } catch {
+    return undefined;
+  }
+  for (const step of pointer.split("/").slice(1)) {
     const name = step.replaceAll("~1", "/").replaceAll("~0", "~");
     if (typeof part !== "object" || part === null || !Object.hasOwn(part, name)) return undefined;
     part = (part as Record<string, unknown>)[name];
   }
-  return part as Schema;
+  return part;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function membersOf(value: unknown): Record<string, unknown> {
+  return isObject(value) ? value : {};
 }
 
 function listOf(value: unknown): string[] {

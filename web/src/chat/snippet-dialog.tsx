@@ -116,8 +116,7 @@ function made(): Snippet[] | string {
     const call = { model: pane.model.value, path, settings: settings.value };
     return snippetsOf(call, keyOf("calls") !== "");
   } catch (error) {
-    if (error instanceof SettingsError) return error.message;
-    throw error;
+    return error instanceof SettingsError ? error.message : `There is no program: ${String(error)}`;
   }
 }
 

@@ -30,8 +30,8 @@ export function pathOf(tree: Tree): Node[] {
 /** The messages up to this one. */
 export function pathTo(tree: Tree, id: string): Node[] {
   const path: Node[] = [];
-  for (let node = tree.nodes[id]; node; node = tree.nodes[node.parent]) path.unshift(node);
-  return path;
+  for (let node = tree.nodes[id]; node; node = tree.nodes[node.parent]) path.push(node);
+  return path.reverse();
 }
 
 /** The messages between which a switch changes: this one and its alternatives. */
@@ -52,23 +52,4 @@ export function withNode(tree: Tree, node: Node): Tree {
 /** Shows this message in place of its alternatives. */
 export function withShown(tree: Tree, node: Node): Tree {
   return { ...tree, shown: { ...tree.shown, [node.parent]: node.id } };
-}
-
-/** Removes a message with all that follows it. */
-export function without(tree: Tree, node: Node): Tree {
-  const nodes = { ...tree.nodes };
-  const remove = (id: string) => {
-    nodes[id]?.children.forEach(remove);
-    delete nodes[id];
-  };
-  remove(node.id);
-  const shown = Object.fromEntries(
-    Object.entries(tree.shown).filter(
-      ([parent, id]) => id in nodes && (!parent || parent in nodes),
-    ),
-  );
-  const parent = nodes[node.parent];
-  const others = (ids: string[]) => ids.filter((id) => id !== node.id);
-  if (parent) nodes[parent.id] = { ...parent, children: others(parent.children) };
-  return { nodes, shown, roots: others(tree.roots) };
 }

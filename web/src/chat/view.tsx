@@ -3,8 +3,10 @@ import { useEffect } from "preact/hooks";
 import { keyOf } from "../api/key";
 import { isCancelled, problemOf } from "../api/problem";
 import { Announcer } from "../ui/announcer";
+import { Boundary } from "../ui/boundary";
 import { Icon } from "../ui/icons";
 import { view } from "../ui/route";
+import { brokenChat } from "./broken";
 import { Composer, dropPlace } from "./composer";
 import { Conversation } from "./conversation";
 import { EventsDrawer } from "./events-drawer";
@@ -86,20 +88,29 @@ export function ChatView() {
             <Welcome onExample={writePrompt} />
           ) : (
             shown.map((pane, index) => (
-              <Conversation
-                key={pane.id}
-                pane={pane}
-                label={shown.length > 1 ? `Conversation ${index + 1}` : "Conversation"}
-              />
+              <Boundary key={pane.id} instead={brokenChat}>
+                <Conversation
+                  pane={pane}
+                  label={shown.length > 1 ? `Conversation ${index + 1}` : "Conversation"}
+                />
+              </Boundary>
             ))
           )}
         </div>
-        <Composer />
+        <Boundary instead={brokenChat}>
+          <Composer />
+        </Boundary>
       </div>
-      {showsSettings.value && <SettingsPanel onClose={() => (showsSettings.value = false)} />}
-      <ModelSearch />
-      <EventsDrawer />
-      <SnippetDialog />
+      {showsSettings.value && (
+        <Boundary instead={brokenChat}>
+          <SettingsPanel onClose={() => (showsSettings.value = false)} />
+        </Boundary>
+      )}
+      {[ModelSearch, EventsDrawer, SnippetDialog].map((Dialog, index) => (
+        <Boundary key={index} instead={brokenChat}>
+          <Dialog />
+        </Boundary>
+      ))}
       <Announcer />
     </section>
   );

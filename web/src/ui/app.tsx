@@ -1,8 +1,10 @@
 import { useEffect } from "preact/hooks";
 import { watchUnits } from "../api/units";
+import { brokenChat } from "../chat/broken";
 import { ChatView } from "../chat/view";
 import { KeysView } from "../keys/view";
 import { UnitsView } from "../units/view";
+import { Boundary, failed } from "./boundary";
 import { Feather, Icon, type IconName } from "./icons";
 import { KeyButton, KeyDialog } from "./key-dialog";
 import { Meter } from "./meter";
@@ -42,22 +44,30 @@ export function App() {
           ))}
         </nav>
         <div class="frame-right">
-          <Meter />
+          <Boundary instead={() => null}>
+            <Meter />
+          </Boundary>
           <KeyButton />
         </div>
       </header>
       <main id="main" tabIndex={-1}>
         <div class="view" hidden={shown !== "chat"}>
-          <ChatView />
+          <Boundary instead={brokenChat}>
+            <ChatView />
+          </Boundary>
         </div>
         {shown === "units" && (
           <div class="view" tabIndex={0}>
-            <UnitsView />
+            <Boundary instead={failed}>
+              <UnitsView />
+            </Boundary>
           </div>
         )}
         {shown === "keys" && (
           <div class="view" tabIndex={0}>
-            <KeysView />
+            <Boundary instead={failed}>
+              <KeysView />
+            </Boundary>
           </div>
         )}
       </main>
