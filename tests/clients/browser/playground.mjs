@@ -148,6 +148,13 @@ const x = 1; // note
 
 [bad](javascript:alert(1)) &amp; <img src=x onerror=alert(1)>`;
 
+await on("code is coloured before its last text ends", {}, async (stage) => {
+  await stage.ready();
+  const code = 'def longest():\n    """The longest\nword';
+  await stage.asks(`repeat after me: \`\`\`python\n${code}`);
+  assert.equal(await stage.answer.locator(".code-text").innerText(), '"""The longest\nword');
+});
+
 await on(
   "Markdown becomes elements, and nothing in it becomes a script or loads a file",
   {},

@@ -29,8 +29,11 @@ const WORDS =
   try type undefined use var void where while with yield
   SELECT FROM WHERE JOIN INSERT UPDATE CREATE`.split(/\s+/);
 
+/** While code arrives, its last comment or text has no end yet. */
+const END = String.raw`(?![\s\S])`;
+
 const COMMENTS = [
-  String.raw`\/\*[\s\S]*?(?:\*\/|$)`,
+  String.raw`\/\*[\s\S]*?(?:\*\/|${END})`,
   String.raw`\/\/.*`,
   // No comment: a colour, an attribute of Rust, and `#!`.
   String.raw`(?<=^|\s)#(?![!{[0-9a-fA-F]{3}).*`,
@@ -38,7 +41,12 @@ const COMMENTS = [
   String.raw`(?<=^|\s)--\s.*`,
 ];
 
-const TEXTS = ['"', "'"].map((quote) => String.raw`Q(?:\\.|[^Q\\\n])*Q`.replaceAll("Q", quote));
+const TEXTS = ['"', "'"].flatMap((quote) => [
+  // The long texts of Python come first: `"""` is no empty text with a quote after it.
+  String.raw`QQQ[\s\S]*?(?:QQQ|${END})`.replaceAll("Q", quote),
+  // Not for `'`, which is an apostrophe too.
+  String.raw`Q(?:\\.|[^Q\\\n])*${quote === '"' ? `(?:Q|${END})` : "Q"}`.replaceAll("Q", quote),
+]);
 
 /** What most languages share: comments, texts, numbers and words. */
 const PARTS = new RegExp(
