@@ -53,7 +53,7 @@ export function resend(pane: Pane, prompt: PromptNode, text: string): void {
 /** Sends the results of the tools that an answer has called. */
 export function answerCalls(pane: Pane, answer: AnswerNode, texts: string[]): void {
   const { calls } = answerOf(answer.id).peek();
-  const results = calls.map(({ id }, index) => ({ id, text: texts[index] ?? "" }));
+  const results = calls.map(({ id, name }, index) => ({ id, name, text: texts[index] ?? "" }));
   const id = newId();
   pane.tree.value = withNode(pane.tree.peek(), {
     id,

@@ -51,7 +51,7 @@ export function AnswerView({ pane, node }: { pane: Pane; node: AnswerNode }) {
         text && <Markdown text={text} isGrowing={isGrowing} />
       )}
       {answer.refusal && <p class="notice">{answer.refusal}</p>}
-      {isGrowing && !text && !thought && answer.calls.length === 0 && (
+      {isGrowing && !text && !thought && !answer.refusal && answer.calls.length === 0 && (
         <p class="typing" aria-hidden="true">
           <i />
           <i />
@@ -122,9 +122,18 @@ function State({ answer }: { answer: Answer }) {
 
 /** The thoughts and the text. Some engines send the thoughts as a tag in the text. */
 function split(answer: Answer): [string, string] {
-  const inline = /^\s*<think>([\s\S]*?)(?:<\/think>\s*([\s\S]*)|$)/.exec(answer.content);
-  if (!inline) return [answer.reasoning, answer.content];
+  const content = markdownOf(answer);
+  const inline = /^\s*<think>([\s\S]*?)(?:<\/think>\s*([\s\S]*)|$)/.exec(content);
+  if (!inline) return [answer.reasoning, content];
   return [answer.reasoning + (inline[1] ?? ""), inline[2] ?? ""];
+}
+
+/** Images that a model made become Markdown for the eye. */
+function markdownOf({ content, parts }: Answer): string {
+  if (!parts) return content;
+  return parts
+    .map((part) => (part.type === "text" ? part.text : `\n\n![image](${part.url})\n\n`))
+    .join("");
 }
 
 function words(text: string): number {
@@ -174,7 +183,11 @@ function Calls({ pane, node, answer }: { pane: Pane; node: AnswerNode; answer: A
     <div class="calls">
       {answer.calls.map((call, index) => (
         <Fold icon="tool" title={call.name || "Tool call"} note={summary(call.arguments)}>
-          <CodeBlock text={pretty(call.arguments) ?? call.arguments} language="json" />
+          {call.kind === "custom" ? (
+            <CodeBlock text={call.arguments} language="text" />
+          ) : (
+            <CodeBlock text={pretty(call.arguments) ?? call.arguments} language="json" />
+          )}
           {canAnswer && (
             <label class="field">
               <span>Result of {call.name}</span>

@@ -5,13 +5,17 @@ import type {
 import type { ToolCall } from "../gen/featherwire/v1/chat_tools_pb";
 import type { CallReport } from "../gen/featherwire/v1/gateway_pb";
 import type { Usage } from "../gen/featherwire/v1/usage_pb";
-import type { Answer, Call, Report, Tokens } from "./types";
+import type { Answer, Call, CallKind, Part, Report, Tokens } from "./types";
 
-/** The answer with a further piece of its stream. `index` is its place among the `n` answers. */
+/**
+ * The answer with a further piece of its stream, which arrived at this time. `index` is its place
+ * among the `n` answers.
+ */
 export function merged(
   answer: Answer,
   message: StreamChatCompletionResponse,
   index: number,
+  at: number,
 ): Answer {
   const next = { ...answer };
   if (message.model) next.model = message.model;
@@ -22,45 +26,95 @@ export function merged(
   if (choice.finishReason !== undefined) next.finishReason = choice.finishReason;
   const { delta } = choice;
   if (!delta) return next;
-  const text = textOf(delta);
-  const thought = (delta.reasoningContent ?? "") + (delta.reasoning ?? "");
-  if (text || thought || delta.refusal || delta.toolCalls.length > 0) {
+  const parts = partsOf(delta);
+  const text = parts.map((part) => (part.type === "text" ? part.text : "")).join("");
+  // Some engines send the same thoughts in both members.
+  const thought = delta.reasoningContent || delta.reasoning || "";
+  const refusal = (delta.refusal ?? "") + delta.contentParts.map((part) => part.refusal ?? "").join("");
+  const calls = piecesOfCalls(delta);
+  if (parts.length > 0 || thought || refusal || calls.length > 0) {
     next.pieces += 1;
-    next.firstAt ??= Date.now();
+    next.firstAt ??= at;
     next.state = "streaming";
+  }
+  if (answer.parts || delta.contentParts.length > 0) {
+    const known = answer.parts ?? [{ type: "text", text: answer.content }];
+    next.parts = parts.reduce(withPart, known.filter(isFull));
   }
   next.content += text;
   next.reasoning += thought;
-  next.refusal += delta.refusal ?? "";
-  if (delta.toolCalls.length > 0) next.calls = delta.toolCalls.reduce(withCall, answer.calls);
+  if (thought) next.thoughtsMember = delta.reasoningContent ? "reasoning_content" : "reasoning";
+  next.refusal += refusal;
+  for (const piece of calls) addCall(next, piece);
   return next;
 }
 
-/** The text of a piece. Images that a model makes become Markdown. */
-function textOf(delta: ChatDelta): string {
-  const parts = delta.contentParts.map((part) => {
-    if (part.imageUrl?.url) return `\n\n![image](${part.imageUrl.url})\n\n`;
-    return part.text ?? "";
+function partsOf(delta: ChatDelta): Part[] {
+  const parts = delta.contentParts.map((part): Part => {
+    if (part.imageUrl?.url) return { type: "image_url", url: part.imageUrl.url };
+    return { type: "text", text: part.text ?? "" };
   });
-  return (delta.content ?? "") + parts.join("");
+  return [{ type: "text" as const, text: delta.content ?? "" }, ...parts].filter(isFull);
+}
+
+function isFull(part: Part): boolean {
+  return part.type !== "text" || part.text !== "";
+}
+
+/** The parts with a further one. Text goes on in the last part, if that is a text. */
+function withPart(parts: Part[], part: Part): Part[] {
+  const last = parts.at(-1);
+  if (part.type !== "text" || last?.type !== "text") return [...parts, part];
+  return [...parts.slice(0, -1), { type: "text", text: last.text + part.text }];
+}
+
+interface CallPiece {
+  kind?: CallKind;
+  id?: string;
+  index?: number;
+  name?: string;
+  text: string;
+}
+
+function piecesOfCalls(delta: ChatDelta): CallPiece[] {
+  const old = delta.functionCall;
+  const pieces = delta.toolCalls.map(pieceOfCall);
+  if (!old) return pieces;
+  return [...pieces, { kind: "function_call", name: old.name, text: old.arguments ?? "" }];
+}
+
+function pieceOfCall({ id, index, type, function: called, custom }: ToolCall): CallPiece {
+  return {
+    kind: custom || type === "custom" ? "custom" : called ? "function" : undefined,
+    id,
+    index,
+    name: called?.name ?? custom?.name,
+    text: called?.arguments ?? custom?.input ?? "",
+  };
 }
 
 /**
- * The calls with a further piece of one: the pieces of a call have the same id. A piece without an
- * id belongs to the last call with its index, or to the last call.
+ * Adds a piece to its call: the pieces of a call have the same id. A piece without an id belongs to
+ * the call that had its index last, or to the last call. The packages in `clients/` do the same.
  */
-function withCall(calls: Call[], piece: ToolCall): Call[] {
-  const place = piece.id
-    ? calls.findIndex(({ id }) => id === piece.id)
-    : piece.index !== undefined && piece.index < calls.length
-      ? piece.index
-      : calls.length - 1;
-  const name = piece.function?.name ?? piece.custom?.name ?? "";
-  const text = piece.function?.arguments ?? piece.custom?.input ?? "";
+function addCall(answer: Answer, piece: CallPiece): void {
+  const { calls, callOfIndex: places = {} } = answer;
+  const { id, index, name = "", text } = piece;
+  let place = calls.length - 1;
+  if (piece.kind === "function_call") place = calls.findIndex(({ kind }) => kind === piece.kind);
+  else if (id) place = calls.findIndex((call) => call.id === id);
+  else if (index !== undefined) place = places[index] ?? -1;
   const known = calls[place];
-  if (!known) return [...calls, { id: piece.id ?? "", name, arguments: text }];
-  const next = { ...known, name: known.name || name, arguments: known.arguments + text };
-  return calls.map((call) => (call === known ? next : call));
+  const next: Call = {
+    id: id || known?.id || "",
+    kind: piece.kind ?? known?.kind ?? "function",
+    // Some engines repeat the name in each piece, others send it in pieces.
+    name: known === undefined || known.name === name ? name : known.name + name,
+    arguments: (known?.arguments ?? "") + text,
+  };
+  answer.calls = known ? calls.with(place, next) : [...calls, next];
+  if (index === undefined) return;
+  answer.callOfIndex = { ...places, [index]: known ? place : calls.length };
 }
 
 function tokensOf(usage: Usage): Tokens {

@@ -8,7 +8,7 @@ import {
 import { Priority } from "../gen/featherwire/v1/gateway_pb";
 import { isObject, PARAMETERS, problemOfValue, type Parameter } from "./parameters";
 import { answerOf } from "./state";
-import type { Node, ParameterValue, Settings } from "./types";
+import type { Answer, Call, Node, ParameterValue, Part, Settings } from "./types";
 
 type Init = MessageInitShape<typeof CreateChatCompletionRequestSchema>;
 type MessageInit = NonNullable<Init["messages"]>[number];
@@ -102,24 +102,44 @@ function messages(path: Node[], system: string): JsonObject[] {
     if (node.role === "user") {
       list.push({ role: "user", content: contentOf(node.text, node.pictures) });
     } else if (node.role === "tool") {
-      for (const { id, text } of node.results) {
-        list.push({ role: "tool", tool_call_id: id, content: text });
+      for (const { id, name, text } of node.results) {
+        // A call in the form before there were tools has no id.
+        const of: JsonObject = id || !name ? { role: "tool", tool_call_id: id } : { role: "function", name };
+        list.push({ ...of, content: text });
       }
     } else {
-      const { content, calls } = answerOf(node.id).peek();
-      if (!content && calls.length === 0) continue;
-      const message: JsonObject = { role: "assistant", content: content || null };
-      if (calls.length > 0) {
-        message.tool_calls = calls.map((call) => ({
-          id: call.id,
-          type: "function",
-          function: { name: call.name, arguments: call.arguments },
-        }));
-      }
-      list.push(message);
+      const message = messageOfAnswer(answerOf(node.id).peek());
+      if (message) list.push(message);
     }
   }
   return list;
+}
+
+/** An answer as the model said it: what the page makes of it for the eye goes to no model. */
+function messageOfAnswer(answer: Answer): JsonObject | undefined {
+  const { content, parts, reasoning, refusal, calls } = answer;
+  const isWordless = !content && !parts?.length;
+  if (isWordless && !reasoning && !refusal && calls.length === 0) return undefined;
+  const message: JsonObject = { role: "assistant" };
+  if (parts?.length) message.content = parts.map(partOf);
+  else message.content = content || (refusal || calls.length > 0 ? null : "");
+  if (reasoning) message[answer.thoughtsMember ?? "reasoning_content"] = reasoning;
+  if (refusal) message.refusal = refusal;
+  const tools = calls.filter(({ kind }) => kind !== "function_call");
+  if (tools.length > 0) message.tool_calls = tools.map(callOf);
+  const old = calls.find(({ kind }) => kind === "function_call");
+  if (old) message.function_call = { name: old.name, arguments: old.arguments };
+  return message;
+}
+
+function partOf(part: Part): JsonObject {
+  if (part.type === "text") return { ...part };
+  return { type: part.type, image_url: { url: part.url } };
+}
+
+function callOf({ id, kind, name, arguments: given }: Call): JsonObject {
+  if (kind === "custom") return { id, type: kind, custom: { name, input: given } };
+  return { id, type: "function", function: { name, arguments: given } };
 }
 
 function contentOf(text: string, pictures: { url: string }[]): Json {
@@ -131,9 +151,14 @@ function contentOf(text: string, pictures: { url: string }[]): Json {
 /** A message of REST as one of protobuf. */
 function toInit(message: JsonObject): MessageInit {
   const content = message.content;
-  const calls = (message.tool_calls ?? []) as { id: string; type: string; function: object }[];
+  const calls = (message.tool_calls ?? []) as { id: string; type: string; function?: object }[];
   return {
     role: String(message.role),
+    name: message.name as string | undefined,
+    refusal: message.refusal as string | undefined,
+    reasoning: message.reasoning as string | undefined,
+    reasoningContent: message.reasoning_content as string | undefined,
+    functionCall: message.function_call as object | undefined,
     content: typeof content === "string" ? content : undefined,
     contentParts: Array.isArray(content) ? content.map(toPart) : [],
     toolCallId: message.tool_call_id as string | undefined,

@@ -106,11 +106,12 @@ async function follow(
 
 /** Collects the pieces of one frame of the screen, so that each frame changes the answer once. */
 class Frame {
-  #pieces: [string, number, StreamChatCompletionResponse][] = [];
+  #pieces: { id: string; index: number; message: StreamChatCompletionResponse; at: number }[] = [];
   #timer = 0;
 
   add(ids: string[], message: StreamChatCompletionResponse): void {
-    ids.forEach((id, index) => this.#pieces.push([id, index, message]));
+    const at = Date.now();
+    ids.forEach((id, index) => this.#pieces.push({ id, index, message, at }));
     // Hidden pages draw no frames, and their answers go on.
     this.#timer ||= document.hidden
       ? window.setTimeout(() => this.flush(), 100)
@@ -120,8 +121,8 @@ class Frame {
   flush(): void {
     this.#timer = 0;
     const changed = new Map<string, Answer>();
-    for (const [id, index, message] of this.#pieces) {
-      changed.set(id, merged(changed.get(id) ?? answerOf(id).peek(), message, index));
+    for (const { id, index, message, at } of this.#pieces) {
+      changed.set(id, merged(changed.get(id) ?? answerOf(id).peek(), message, index, at));
     }
     this.#pieces = [];
     for (const [id, answer] of changed) {
@@ -139,8 +140,9 @@ function end(ids: string[], state: "done" | "stopped" | "failed", problem?: Prob
     const answer = answerOf(id).peek();
     if (!isOpen(answer)) continue;
     // A part of an answer has arrived: the answer is cut, and the problem says why.
-    const isCut = state === "failed" && (answer.content || answer.reasoning || answer.calls.length);
-    putAnswer(id, { ...answer, state: isCut ? "cut" : state, endedAt, problem });
+    const isCut = state === "failed" && answer.firstAt !== undefined;
+    const { callOfIndex: _, ...kept } = answer;
+    putAnswer(id, { ...kept, state: isCut ? "cut" : state, endedAt, problem });
   }
   announce(state === "done" ? "" : state === "stopped" ? " Stopped." : ` ${problem?.title ?? ""}`);
   announce("\n");

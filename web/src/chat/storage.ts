@@ -39,8 +39,11 @@ function keep(): void {
 
 function withoutPictures(kept: Kept): Kept {
   const copy = structuredClone(kept);
-  for (const { tree } of copy.panes) {
+  for (const { tree, answers } of copy.panes) {
     for (const node of Object.values(tree.nodes)) if (node.role === "user") node.pictures = [];
+    for (const answer of Object.values(answers)) {
+      answer.parts = answer.parts?.filter(({ type }) => type === "text");
+    }
   }
   return copy;
 }

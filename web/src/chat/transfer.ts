@@ -13,6 +13,7 @@ import {
   type Call,
   type Node,
   type ParameterValue,
+  type Part,
   type Picture,
   type Report,
   type Settings,
@@ -126,7 +127,7 @@ function nodeOf(source: Members, id: string, parent: string): Node | undefined {
     case "tool": {
       const results = list(source.results)
         .map(members)
-        .map((result) => ({ id: text(result.id), text: text(result.text) }));
+        .map(({ id, name, text: given }) => ({ id: text(id), name: text(name), text: text(given) }));
       return { ...common, role: "tool", results };
     }
     default:
@@ -152,7 +153,9 @@ function answerOf(value: unknown): Answer {
     state: oneOf(source.state, STATES) ?? "cut",
     model: text(source.model),
     content: text(source.content),
+    parts: optional(source.parts, (parts) => list(parts).flatMap(partOf)),
     reasoning: text(source.reasoning),
+    thoughtsMember: oneOf(source.thoughtsMember, ["reasoning", "reasoning_content"] as const),
     refusal: text(source.refusal),
     calls: list(source.calls).map(callOf),
     finishReason: optional(source.finishReason, text),
@@ -169,8 +172,19 @@ function answerOf(value: unknown): Answer {
 }
 
 function callOf(value: unknown): Call {
-  const { id, name, arguments: given } = members(value);
-  return { id: text(id), name: text(name), arguments: text(given) };
+  const { id, kind, name, arguments: given } = members(value);
+  return {
+    id: text(id),
+    kind: oneOf(kind, ["function", "custom", "function_call"] as const) ?? "function",
+    name: text(name),
+    arguments: text(given),
+  };
+}
+
+function partOf(value: unknown): Part[] {
+  const { type, text: words, url } = members(value);
+  if (type === "image_url" && typeof url === "string") return [{ type, url }];
+  return type === "text" ? [{ type, text: text(words) }] : [];
 }
 
 function tokensOf(value: unknown): Tokens {

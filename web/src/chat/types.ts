@@ -6,12 +6,22 @@ export interface Picture {
   url: string;
 }
 
+/** A part of an answer from engines that stream parts. */
+export type Part = { type: "text"; text: string } | { type: "image_url"; url: string };
+
+/** `custom` takes text. `function_call` is the form before there were tools: it has no id. */
+export type CallKind = "function" | "custom" | "function_call";
+
 export interface Call {
   id: string;
+  kind: CallKind;
   name: string;
-  /** JSON as the model wrote it, which may be invalid. */
+  /** What the model wrote: JSON, which may be invalid, or the text for a custom tool. */
   arguments: string;
 }
+
+/** In which member an engine sends the thoughts. They go back in the same. */
+export type ThoughtsMember = "reasoning" | "reasoning_content";
 
 /**
  * How an answer stands. `cut`: the connection or the page ended before the answer did. `stopped`:
@@ -41,10 +51,16 @@ export interface Report {
 export interface Answer {
   state: AnswerState;
   model: string;
+  /** The text of the answer, also if it came in parts. */
   content: string;
+  /** The parts of the answer in their order, if there were any. */
+  parts?: Part[];
   reasoning: string;
+  thoughtsMember?: ThoughtsMember;
   refusal: string;
   calls: Call[];
+  /** While the answer arrives: which call the latest piece with an index was of, by the index. */
+  callOfIndex?: Record<number, number>;
   finishReason?: string;
   tokens?: Tokens;
   report?: Report;
@@ -67,8 +83,14 @@ interface Common {
 
 export type PromptNode = Common & { role: "user"; text: string; pictures: Picture[] };
 export type AnswerNode = Common & { role: "assistant" };
+/** What a tool gave. The name is needed if the call has no id. */
+export interface Result {
+  id: string;
+  name?: string;
+  text: string;
+}
 /** The results of an answer's tool calls, in their order. */
-export type ResultsNode = Common & { role: "tool"; results: { id: string; text: string }[] };
+export type ResultsNode = Common & { role: "tool"; results: Result[] };
 export type Node = PromptNode | AnswerNode | ResultsNode;
 
 /** The parent of the first messages. */
