@@ -26,6 +26,10 @@ use crate::{
     workers::Workers,
 };
 
+/// The key for the emulator of `--emulator`, which takes any. Errors never contain a key, so it is no
+/// word of a message or of a model's id.
+const EMULATOR_KEY: &str = "key-for-the-emulator";
+
 /// Serves with `config`. `reload` returns what reads it again.
 pub async fn run(
     mut config: config::Serve,
@@ -67,7 +71,7 @@ pub async fn run(
     if config.emulator {
         let emulator = start_emulator(&config.emulator_options).await?;
         config.upstream.featherless_base_url = format!("http://{emulator}/v1").parse()?;
-        config.upstream.featherless_api_key = Some(SecretString::from("emulator"));
+        config.upstream.featherless_api_key = Some(SecretString::from(EMULATOR_KEY));
     }
     let upstream = Client::new(&config.upstream)?;
     let workers = Workers::start(config.workers())?;
