@@ -5,17 +5,25 @@ An example is a fenced block after a comment that only readers of the source see
 
     <!-- try: TEXT -->               run it; it must succeed and print TEXT
     <!-- try in a browser: TEXT -->  load it into a page; the page must come to show TEXT
+    <!-- try with TOOL: TEXT -->     run it with a tool of recipes/
+    <!-- file NAME -->               a file of the recipe that follows
+    <!-- start with TOOL: PORT -->   a server on this port, for the recipe that follows
     <!-- serve -->, <!-- test -->    the two commands of the quick start; `--print` hands them to scripts
 
     documents.py --print serve
     documents.py FOLDER              in this folder, which has a copy of proto/ and node_modules/, with the gateway
                                      of the quick start at FEATHERWIRE_OPEN_URL
+    documents.py --recipes FOLDER TOOLS
+                                     only the examples with tools: in this folder, with the programs in TOOLS/TOOL/bin
 """
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +40,8 @@ DOCUMENTS = {
 }
 README_LINES_MAX = 300
 PICTURE_BYTES_MAX = 200_000
-BLOCK = re.compile(r"^<!-- (serve|test|try|try in a browser)(?:: (.+?))? -->\n```(\w+)\n(.*?)^```$", re.M | re.S)
+MARKS = r"serve|test|try|try in a browser|try with [\w-]+|start with [\w-]+|file [\w./-]+"
+BLOCK = re.compile(rf"^<!-- ({MARKS})(?:: (.+?))? -->\n```(\w+)\n(.*?)^```$", re.M | re.S)
 SECONDS_MAX = 300
 
 
@@ -40,7 +49,7 @@ def blocks(*kinds):
     """(where, match) of each example of these kinds, in order."""
     for name, text in DOCUMENTS.items():
         for match in BLOCK.finditer(text):
-            if match[1] in kinds:
+            if any(re.fullmatch(kind, match[1]) for kind in kinds):
                 yield f"{name}:{text.count(chr(10), 0, match.start()) + 1}", match
 
 
@@ -49,16 +58,16 @@ def report(name, problem):
     print(f"not ok documents: {name}: {problem}" if problem else f"ok documents: {name}", flush=True)
 
 
-def commands(folder, language, text, in_browser):
+def commands(folder, language, text, in_browser, python=sys.executable):
     """The commands that run an example."""
     if language == "sh":
         return [["bash", "-euo", "pipefail", "-c", text]]
     if language == "python":
         (folder / "example.py").write_text(text)
-        return [[sys.executable, "example.py"]]
+        return [[python, "example.py"]]
     assert language == "ts", f"no way to run {language}"
     (folder / "example.ts").write_text(text)
-    bundle = ["npx", "esbuild", "example.ts", "--bundle", "--format=esm", "--log-level=warning"]
+    bundle = ["esbuild", "example.ts", "--bundle", "--format=esm", "--log-level=warning"]
     if in_browser:
         return [[*bundle, "--outfile=example.js"], ["node", "browser/show.mjs", "example.js"]]
     return [
@@ -69,20 +78,35 @@ def commands(folder, language, text, in_browser):
 
 def run_example(folder, match):
     kind, expected, language, text = match.groups()
-    gateway = os.environ["FEATHERWIRE_OPEN_URL"]
-    text = text.replace("localhost:8000", gateway.removeprefix("http://"))
+    steps = commands(folder, language, at_gateway(text), kind == "try in a browser")
+    return run_steps(folder, steps, expected, {"PYTHONPATH": "gen"})
+
+
+def at_gateway(text):
+    """The text of an example, for the gateway of this run."""
+    return text.replace("localhost:8000", os.environ["FEATHERWIRE_OPEN_URL"].removeprefix("http://"))
+
+
+def run_steps(folder, steps, expected, variables):
+    """Runs these commands. Returns what is wrong with them, or None."""
     environment = {
         **os.environ,
-        "FEATHERWIRE_GATEWAY": gateway,
-        "PYTHONPATH": "gen",
+        "FEATHERWIRE_GATEWAY": os.environ["FEATHERWIRE_OPEN_URL"],
         "PYTHONDONTWRITEBYTECODE": "1",
         "EXPECTED": expected or "",
+        **variables,
     }
     output = ""
-    for command in commands(folder, language, text, kind == "try in a browser"):
+    for command in steps:
         try:
             ended = subprocess.run(
-                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS_MAX,
             )
         except subprocess.TimeoutExpired:
             return f"ran for more than {SECONDS_MAX} s"
@@ -92,6 +116,63 @@ def run_example(folder, match):
     if expected and expected not in output:
         return f"{expected!r} is not in {output[-600:]!r}"
     return None
+
+
+def run_recipes(folder, tools):
+    """Runs the examples with tools, in the order of the documents."""
+    programs = Path(os.environ["FEATHERWIRE_BIN"]).resolve().parent
+    ports, servers = {}, []
+    try:
+        for where, match in blocks(r"(file|start with|try with) .+"):
+            mark, expected, language, text = match.groups()
+            action, _, tool = mark.rpartition(" ")
+            text = at_gateway(text)
+            for written, used in ports.items():
+                text = text.replace(written, used)
+            path = f"{tools / tool / 'bin'}:{os.environ['PATH']}:{programs}"
+            if action == "file":
+                (folder / tool).parent.mkdir(parents=True, exist_ok=True)
+                (folder / tool).write_text(text)
+            elif action == "start with":
+                ports[expected] = free_port()
+                log = (folder / f"{tool}.log").open("w")
+                server = subprocess.Popen(
+                    ["bash", "-euc", text.replace(expected, ports[expected])],
+                    cwd=folder,
+                    env={**os.environ, "PATH": path},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                servers.append(server)
+                report(f"{tool} starts at {where}", start_problem(server, int(ports[expected]), log.name))
+            else:
+                steps = commands(folder, language, text, False, str(tools / tool / "bin/python"))
+                report(f"the recipe at {where}", run_steps(folder, steps, expected, {"PATH": path}))
+    finally:
+        for server in servers:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+def start_problem(server, port, log):
+    """Waits until a server listens. Returns why it does not, or None."""
+    end = time.monotonic() + SECONDS_MAX
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return None
+        except OSError:
+            time.sleep(0.2)
+    return f"does not listen: {Path(log).read_text()[-600:]!r}"
 
 
 def help_of(command):
@@ -196,6 +277,9 @@ def main():
     if sys.argv[1] == "--print":
         [(_, match)] = blocks(sys.argv[2])
         print(match[4], end="")
+        return
+    if sys.argv[1] == "--recipes":
+        run_recipes(Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve())
         return
     folder = Path(sys.argv[1])
     for where, match in blocks("try", "try in a browser"):
