@@ -67,7 +67,7 @@ const KINDS = [
 ];
 const PRIORITIES = ["interactive", "default", "batch"];
 /** The time of a wave of calls, and the calls per second at its top. */
-const WAVE_SECONDS = 40;
+const WAVE_SECONDS = 34;
 const CALLS_PER_SECOND = 1.6;
 
 /** Calls that come in waves, with these keys in turn, until the returned function is called. */
