@@ -1,6 +1,7 @@
 """clients/python with asyncio."""
 
 import asyncio
+import math
 import os
 
 import grpc
@@ -62,9 +63,10 @@ async def _(client):
     equal([len(answer.choices) for answer in answers], [1] * 20)
 
 
-async def active(client, model):
+async def active(client, model, count=1):
+    """Waits until the account's units are used by `count` requests to this model, or by none."""
     watch = client.stream(client.account.WatchConcurrency, WatchConcurrencyRequest())
-    expected = [model] if model else []
+    expected = [model] * count if model else []
     async for used in watch:
         if [active.model for active in used.requests] == expected:
             break
@@ -97,6 +99,72 @@ async def _(client):
     assert stream.so_far.choices[0].message.content
 
 
+async def read_all(client, asked):
+    """Each kind of call, all of which wait."""
+    watch = client.stream(client.account.WatchConcurrency, WatchConcurrencyRequest())
+    stream = client.stream_chat(asked)
+    await anext(aiter(stream))
+
+    async def watched():
+        return [used async for used in watch]
+
+    return [asyncio.create_task(wait) for wait in (client.chat(asked), stream.read(), watched())]
+
+
+@check_with_client("`close` of the client is an error of its calls, and of later ones")
+async def _(other):
+    silent = request("emulator/stall-after-5")
+    client = AsyncClient(URL, KEY)
+    tasks = await read_all(client, silent)
+    await active(other, silent.model, 2)
+    await client.close()
+    await active(other, None)
+
+    async def stream_chat():
+        client.stream_chat(silent)
+
+    later = (
+        client.chat(silent),
+        stream_chat(),
+        anext(client.models()),
+        anext(client.stream(client.account.WatchConcurrency, WatchConcurrencyRequest())),
+    )
+    for wait in (*tasks, *later):
+        error = await raised(FeatherwireError, wait)
+        equal(error.code, grpc.StatusCode.CANCELLED)
+
+    async with AsyncClient(URL, KEY) as client:
+        unread = client.stream_chat(silent)
+        await anext(aiter(unread))
+    equal((await raised(FeatherwireError, unread.read())).code, grpc.StatusCode.CANCELLED)
+    await raised(IncompleteAnswerError, unread.read())
+    assert unread.so_far.choices[0].message.content
+    await active(other, None)
+
+
+@check_with_client("a cancelled task is cancelled, also if its client or its stream is closed")
+async def _(other):
+    silent = request("emulator/stall-after-5")
+    client = AsyncClient(URL, KEY)
+    tasks = await read_all(client, silent)
+    await active(other, silent.model, 2)
+    for task in tasks:
+        task.cancel()
+    await client.close()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    equal([type(error) for error in ended], [asyncio.CancelledError] * 3)
+    await active(other, None)
+
+    stream = other.stream_chat(silent)
+    reader = asyncio.create_task(stream.read())
+    await active(other, silent.model)
+    reader.cancel()
+    stream.close()
+    [ended] = await asyncio.gather(reader, return_exceptions=True)
+    equal(type(ended), asyncio.CancelledError)
+    await active(other, None)
+
+
 @check_with_client("an answer that is cut short is an error, after its text")
 async def _(client):
     stream = client.stream_chat(request("emulator/cut-after-5"))
@@ -124,6 +192,28 @@ async def _(client):
     equal(error.code, grpc.StatusCode.DEADLINE_EXCEEDED)
     async with AsyncClient(TLS_URL, KEY, ca=CA) as encrypted:
         assert (await encrypted.chat(request())).choices
+
+
+@check_with_client("a timeout of nothing is one, and without an end there is none")
+async def _(client):
+    async def models(timeout):
+        return [model async for model in client.models(timeout=timeout)]
+
+    async def watch(timeout):
+        service = client.account.WatchConcurrency
+        return await anext(client.stream(service, WatchConcurrencyRequest(), timeout=timeout))
+
+    calls = (
+        lambda timeout: client.chat(request(), timeout=timeout),
+        lambda timeout: client.stream_chat(request(), timeout=timeout).read(),
+        models,
+        watch,
+    )
+    for call in calls:
+        for timeout in (0, 0.0, -1):
+            error = await raised(FeatherwireError, call(timeout))
+            equal(error.code, grpc.StatusCode.DEADLINE_EXCEEDED)
+        assert await call(math.inf)
 
 
 @check_with_client("all models, over several pages")

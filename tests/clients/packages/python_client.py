@@ -1,7 +1,10 @@
 """clients/python without asyncio, as it is installed from its wheel."""
 
+import copy
 import json
+import math
 import os
+import pickle
 import threading
 from pathlib import Path
 
@@ -211,6 +214,69 @@ def _():
         error = raises(FeatherwireError, hasty.chat, silent)
         equal(error.code, grpc.StatusCode.DEADLINE_EXCEEDED)
         assert hasty.chat(request(), timeout=30).choices
+
+
+@check("a timeout of nothing is one, and without an end there is none")
+def _():
+    def watch(timeout):
+        service = client.account.WatchConcurrency
+        return next(client.stream(service, WatchConcurrencyRequest(), timeout=timeout))
+
+    calls = [
+        lambda timeout: client.chat(request(), timeout=timeout),
+        lambda timeout: client.stream_chat(request(), timeout=timeout).read(),
+        lambda timeout: list(client.models(timeout=timeout)),
+        watch,
+    ]
+    for call in calls:
+        for timeout in (0, 0.0, -1):
+            error = raises(FeatherwireError, call, timeout)
+            equal(error.code, grpc.StatusCode.DEADLINE_EXCEEDED)
+        assert call(math.inf)
+    with Client(URL, KEY, timeout=math.inf) as patient:
+        assert patient.chat(request()).choices
+        assert patient.stream_chat(request()).read().choices
+
+
+@check("an error is the same after it was copied, or sent to another process")
+def _():
+    errors = [
+        raises(FeatherwireError, client.chat, request("emulator/503-retry-after-60")),
+        raises(FeatherwireError, client.chat, request(temperature=3)),
+        IncompleteAnswerError(),
+    ]
+    errors[0].add_note("from the first process")
+    for error in errors:
+        for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+            equal((type(other), str(other)), (type(error), str(error)))
+            equal((other.args, vars(other)), (error.args, vars(error)))
+
+
+@check("`close` of the client ends its calls, and later ones have an error too")
+def _():
+    silent = request("emulator/stall-after-5")
+    closing = Client(URL, KEY)
+    stream = closing.stream_chat(silent)
+    next(stream)
+    failures = []
+    reader = threading.Thread(target=lambda: failures.append(raises(FeatherwireError, stream.read)))
+    reader.start()
+    active(silent.model)
+    closing.close()
+    reader.join()
+    active(None)
+    failures += [
+        raises(FeatherwireError, closing.chat, silent),
+        raises(FeatherwireError, closing.stream_chat, silent),
+        raises(FeatherwireError, next, closing.models()),
+        raises(
+            FeatherwireError,
+            next,
+            closing.stream(closing.account.WatchConcurrency, WatchConcurrencyRequest()),
+        ),
+    ]
+    equal([error.code for error in failures], [grpc.StatusCode.CANCELLED] * 5)
+    raises(IncompleteAnswerError, stream.read)
 
 
 @check("all models, over several pages")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TypeVar
@@ -10,8 +11,8 @@ import grpc
 import grpc.aio
 
 from .chat import ChatAccumulator, text_of, with_usage
-from .errors import FeatherwireError, IncompleteAnswerError
-from .settings import Settings
+from .errors import FeatherwireError, IncompleteAnswerError, closed
+from .settings import Settings, limit
 from .v1.account_service_pb2_grpc import AccountServiceStub
 from .v1.caller_service_pb2_grpc import CallerServiceStub
 from .v1.chat_service_pb2 import (
@@ -52,6 +53,7 @@ class AsyncClient:
         )
         self._metadata = settings.metadata
         self._timeout = timeout
+        self._is_closed = False
         self.chats = ChatServiceStub(self.channel)
         self.completions = CompletionServiceStub(self.channel)
         self.embeddings = EmbeddingServiceStub(self.channel)
@@ -72,6 +74,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Ends running calls, and closes the connection."""
+        self._is_closed = True
         await self.channel.close()
 
     async def chat(
@@ -84,11 +87,12 @@ class AsyncClient:
         self, request: CreateChatCompletionRequest, *, timeout: float | None = None
     ) -> "AsyncChatStream":
         """An answer in pieces. Its usage is requested unless `stream_options` says otherwise."""
-        return AsyncChatStream(
-            self.chats.StreamChatCompletion(
-                with_usage(request), timeout=timeout or self._timeout, metadata=self._metadata
-            )
+        self._check_is_open()
+        seconds = limit(timeout, self._timeout)
+        call = self.chats.StreamChatCompletion(
+            with_usage(request), timeout=seconds, metadata=self._metadata
         )
+        return AsyncChatStream(self, call)
 
     async def models(
         self, filter: ModelFilter | None = None, *, timeout: float | None = None
@@ -114,10 +118,15 @@ class AsyncClient:
 
         Raises FeatherwireError.
         """
+        self._check_is_open()
+        seconds = limit(timeout, self._timeout)
         try:
-            return await method(request, timeout=timeout or self._timeout, metadata=self._metadata)
+            return await method(request, timeout=seconds, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise FeatherwireError.of(error) from error
+        except asyncio.CancelledError:
+            self._check_is_cancelled()
+            raise
 
     async def stream(
         self,
@@ -127,14 +136,28 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> AsyncIterator[_Response]:
         """As `call`, for a method with a stream. `aclose` of the iterator ends the call."""
-        call = method(request, timeout=timeout or self._timeout, metadata=self._metadata)
+        self._check_is_open()
+        seconds = limit(timeout, self._timeout)
+        call = method(request, timeout=seconds, metadata=self._metadata)
         try:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
             raise FeatherwireError.of(error) from error
+        except asyncio.CancelledError:
+            self._check_is_cancelled()
+            raise
         finally:
             call.cancel()
+
+    def _check_is_open(self) -> None:
+        if self._is_closed:
+            raise closed()
+
+    def _check_is_cancelled(self) -> None:
+        """Raises the right error if not the task was cancelled, but its call, by `close`."""
+        if self._is_closed and not _is_task_cancelled():
+            raise closed() from None
 
 
 class AsyncChatStream(AsyncIterator[str]):
@@ -142,8 +165,10 @@ class AsyncChatStream(AsyncIterator[str]):
 
     def __init__(
         self,
+        client: AsyncClient,
         call: "grpc.aio.UnaryStreamCall[CreateChatCompletionRequest, StreamChatCompletionResponse]",
     ) -> None:
+        self._client = client
         self._call = call
         self._sum = ChatAccumulator()
         self._is_closed = False
@@ -210,10 +235,10 @@ class AsyncChatStream(AsyncIterator[str]):
                 self.close()
                 raise FeatherwireError.of(error) from error
             except asyncio.CancelledError:
-                # grpc raises this also if only the call is cancelled, and not the task.
-                if self._is_closed:
+                if self._is_closed and not _is_task_cancelled():
                     raise IncompleteAnswerError from None
                 self.close()
+                self._client._check_is_cancelled()
                 raise
             if isinstance(chunk, StreamChatCompletionResponse):
                 self._sum.add(chunk)
@@ -223,3 +248,12 @@ class AsyncChatStream(AsyncIterator[str]):
         if not self._is_complete:
             raise IncompleteAnswerError
         return None
+
+
+def _is_task_cancelled() -> bool:
+    """Whether the running task is cancelled: grpc raises CancelledError also if only a call is.
+
+    With Python 3.10 this is not known, and what was closed counts.
+    """
+    task = asyncio.current_task()
+    return sys.version_info >= (3, 11) and task is not None and task.cancelling() > 0

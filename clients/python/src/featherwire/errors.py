@@ -1,7 +1,7 @@
 """The errors of calls."""
 
 from collections.abc import Iterable
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -67,6 +67,11 @@ class FeatherwireError(Exception):
         self.limit = None
         self.help_url = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the arguments of `__init__`, which `args` does not have, and which differ in
+        # subclasses.
+        return _with_args, (type(self), self.args), vars(self)
+
     def __str__(self) -> str:
         return f"{self.message} ({self.reason_name or self.code.name})"
 
@@ -112,6 +117,15 @@ class IncompleteAnswerError(FeatherwireError):
 
     def __init__(self) -> None:
         super().__init__(grpc.StatusCode.UNAVAILABLE, "the answer is not complete")
+
+
+def closed() -> FeatherwireError:
+    """The error of the calls of a client that is closed."""
+    return FeatherwireError(grpc.StatusCode.CANCELLED, "the client is closed")
+
+
+def _with_args(kind: type[FeatherwireError], args: tuple[object, ...]) -> FeatherwireError:
+    return kind.__new__(kind, *args)
 
 
 def _text(value: str | bytes) -> str:

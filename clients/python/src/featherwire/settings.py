@@ -1,5 +1,6 @@
 """Where the gateway is, and how a connection to it is made."""
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,15 @@ class Settings:
         ca_pem = _read(ca, "FEATHERWIRE_GATEWAY_CA")
         credentials = grpc.ssl_channel_credentials(ca_pem, key_pem, cert_pem)
         return cls(target, credentials, metadata)
+
+
+def limit(timeout: float | None, usual: float | None) -> float | None:
+    """The longest time of a call, as grpc takes it."""
+    seconds = usual if timeout is None else timeout
+    if seconds is None or seconds == math.inf:
+        return None
+    # A call whose time ends at this moment may still be answered.
+    return seconds if seconds > 0 else -1
 
 
 def _parse(address: str) -> tuple[str, str]:

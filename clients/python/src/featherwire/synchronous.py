@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 import grpc
 
 from .chat import ChatAccumulator, text_of, with_usage
-from .errors import FeatherwireError, IncompleteAnswerError
-from .settings import Settings
+from .errors import FeatherwireError, IncompleteAnswerError, closed
+from .settings import Settings, limit
 from .v1.account_service_pb2_grpc import AccountServiceStub
 from .v1.caller_service_pb2_grpc import CallerServiceStub
 from .v1.chat_service_pb2 import (
@@ -25,6 +25,9 @@ from .v1.model_service_pb2_grpc import ModelServiceStub
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
+_Result = TypeVar("_Result")
+_AnyRequest = TypeVar("_AnyRequest", contravariant=True)
+_AnyResult = TypeVar("_AnyResult", covariant=True)
 
 
 class Client:
@@ -35,6 +38,7 @@ class Client:
     FEATHERWIRE_GATEWAY_CERT_KEY if they are not given. An address with https:// has TLS.
 
     `timeout` is the longest time that a call may take, in seconds, unless the call has its own.
+    `math.inf` is no limit.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Client:
         )
         self._metadata = settings.metadata
         self._timeout = timeout
+        self._is_closed = False
         self.chats = ChatServiceStub(self.channel)
         self.completions = CompletionServiceStub(self.channel)
         self.embeddings = EmbeddingServiceStub(self.channel)
@@ -77,6 +82,7 @@ class Client:
 
     def close(self) -> None:
         """Ends running calls, and closes the connection."""
+        self._is_closed = True
         self.channel.close()
 
     def chat(
@@ -89,11 +95,7 @@ class Client:
         self, request: CreateChatCompletionRequest, *, timeout: float | None = None
     ) -> "ChatStream":
         """An answer in pieces. Its usage is requested unless `stream_options` says otherwise."""
-        return ChatStream(
-            self.chats.StreamChatCompletion(
-                with_usage(request), timeout=timeout or self._timeout, metadata=self._metadata
-            )
-        )
+        return ChatStream(self._begin(self.chats.StreamChatCompletion, with_usage(request), timeout))
 
     def models(
         self, filter: ModelFilter | None = None, *, timeout: float | None = None
@@ -119,7 +121,7 @@ class Client:
         Raises FeatherwireError.
         """
         try:
-            return method(request, timeout=timeout or self._timeout, metadata=self._metadata)
+            return self._begin(method, request, timeout)
         except grpc.RpcError as error:
             raise FeatherwireError.of(error) from error
 
@@ -131,13 +133,37 @@ class Client:
         timeout: float | None = None,
     ) -> Iterator[_Response]:
         """As `call`, for a method with a stream. Leaving the loop, or `close`, ends the call."""
-        call = method(request, timeout=timeout or self._timeout, metadata=self._metadata)
+        call = self._begin(method, request, timeout)
         try:
             yield from call
         except grpc.RpcError as error:
             raise FeatherwireError.of(error) from error
         finally:
             call.cancel()
+
+    def _begin(
+        self, method: "_Method[_Request, _Result]", request: _Request, timeout: float | None
+    ) -> _Result:
+        try:
+            seconds = limit(timeout, self._timeout)
+            return method(request, timeout=seconds, metadata=self._metadata)
+        except ValueError:
+            # A closed channel raises this.
+            if self._is_closed:
+                raise closed() from None
+            raise
+
+
+class _Method(Protocol[_AnyRequest, _AnyResult]):
+    """A method of a stub."""
+
+    def __call__(
+        self,
+        request: _AnyRequest,
+        /,
+        timeout: float | None = None,
+        metadata: tuple[tuple[str, str], ...] | None = None,
+    ) -> _AnyResult: ...
 
 
 class _Call(Iterator[StreamChatCompletionResponse], Protocol):
