@@ -26,19 +26,22 @@ import {
 
 const MODELS_PER_PAGE = 1000;
 
+/** A timer with a longer time ends at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** Where the gateway is, and how it is called. */
 export interface ClientOptions {
   /** The gateway's address, with https:// if it has TLS. */
   address?: string | undefined;
   /** The gateway key. */
   apiKey?: string | undefined;
-  /** The longest time that a call may take, unless the call has its own. */
+  /** The longest time that a call may take, unless the call has its own. 0 or less is no limit. */
   timeoutMs?: number | undefined;
 }
 
 /** Options of one call. */
 export interface CallOptions {
-  /** The longest time that the call may take. */
+  /** The longest time that the call may take. 0 or less is no limit, also of the client. */
   timeoutMs?: number;
   /** Cancels the call. */
   signal?: AbortSignal;
@@ -131,7 +134,7 @@ function typed<S extends DescService>(service: S, client: ServiceClient<S>): Ser
   const wrapped = service.methods.map(({ localName, methodKind }) => {
     const method = methods[localName] as Method;
     const unary: Method = (request, options) =>
-      (method(request, options) as Promise<unknown>).catch((error) => {
+      (method(request, limited(options)) as Promise<unknown>).catch((error) => {
         throw FeatherwireError.of(error);
       });
     const stream: Method = (request, options) => messages(method, request, options);
@@ -172,5 +175,18 @@ async function end(iterator: AsyncIterator<unknown>): Promise<void> {
 /** The options of a call that `call` can end too. */
 function endedBy(call: AbortController, options: CallOptions = {}): CallOptions {
   const signal = options.signal ? AbortSignal.any([options.signal, call.signal]) : call.signal;
-  return { ...options, signal };
+  return limited({ ...options, signal });
+}
+
+/** The options of a call without a time that a timer cannot have, such as `Infinity`. */
+function limited<O extends CallOptions | undefined>(options: O): O {
+  const isEndless = options?.timeoutMs !== undefined && options.timeoutMs > TIMER_MS_MAX;
+  // For Connect, 0 is no limit in a call.
+  return isEndless ? { ...options, timeoutMs: 0 } : options;
+}
+
+/** The limit of all calls, as Connect takes it: there, 0 is over at once. */
+export function limitOfClient(timeoutMs: number | undefined): { defaultTimeoutMs?: number } {
+  const isLimit = timeoutMs !== undefined && timeoutMs > 0 && timeoutMs <= TIMER_MS_MAX;
+  return isLimit ? { defaultTimeoutMs: timeoutMs } : {};
 }

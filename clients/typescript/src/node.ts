@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { Client, interceptors, type ClientOptions } from "./client.js";
+import { Client, interceptors, limitOfClient, type ClientOptions } from "./client.js";
 
 export * from "./index.js";
 
@@ -45,7 +45,7 @@ export function connect(options: NodeOptions = {}): Client {
     createGrpcTransport({
       baseUrl: address.includes("://") ? address : `http://${address}`,
       interceptors: interceptors(options.apiKey ?? env["FEATHERWIRE_API_KEY"]),
-      ...(options.timeoutMs === undefined ? {} : { defaultTimeoutMs: options.timeoutMs }),
+      ...limitOfClient(options.timeoutMs),
       ...(isTls ? { nodeOptions: withoutUnset(tls) } : {}),
       readMaxBytes: MESSAGE_BYTES_MAX,
       writeMaxBytes: MESSAGE_BYTES_MAX,

@@ -1,7 +1,7 @@
 // Connections from browsers, by gRPC-Web.
 
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import { Client, interceptors, type ClientOptions } from "./client.js";
+import { Client, interceptors, limitOfClient, type ClientOptions } from "./client.js";
 
 export * from "./index.js";
 
@@ -11,7 +11,7 @@ export function connect(options: ClientOptions = {}): Client {
     createGrpcWebTransport({
       baseUrl: options.address ?? location.origin,
       interceptors: interceptors(options.apiKey),
-      ...(options.timeoutMs === undefined ? {} : { defaultTimeoutMs: options.timeoutMs }),
+      ...limitOfClient(options.timeoutMs),
     }),
   );
 }

@@ -189,6 +189,37 @@ await check("the timeout of a call, and that of the client", async () => {
   assert.ok((await hasty.chat(request(), { timeoutMs: 30_000 })).choices.length);
 });
 
+await check("a timeout of 0, of less or without an end is none", async () => {
+  const hasty = connect({ address: URL, apiKey: KEY, timeoutMs: 1 });
+  assert.equal((await failure(() => hasty.chat(request()))).code, Code.DeadlineExceeded);
+  for (const timeoutMs of [0, -1, Infinity, 2 ** 31]) {
+    const patient = connect({ address: URL, apiKey: KEY, timeoutMs });
+    for (const [client, options] of [[hasty, { timeoutMs }], [patient, {}]] as const) {
+      assert.ok((await client.chat(request(), options)).choices.length);
+      assert.ok((await client.streamChat(request(), options).read()).choices.length);
+      for await (const _ of client.models({}, options)) break;
+      for await (const _ of client.account.watchConcurrency({}, options)) break;
+    }
+  }
+});
+
+await check("a stream that is closed in its loop, or before it, is not complete", async () => {
+  const silent = request("emulator/stall-after-5");
+  const inLoop = client.streamChat(silent);
+  const error = await failure(async () => {
+    for await (const _ of inLoop.chunks()) inLoop.close();
+  });
+  assert.ok(error instanceof IncompleteAnswerError);
+  const before = client.streamChat(silent);
+  before.close();
+  const others = [() => inLoop.read(), () => before.read(), () => before.chunks().next()];
+  for (const read of others) {
+    assert.ok((await failure(read)) instanceof IncompleteAnswerError);
+  }
+  assert.ok(inLoop.soFar.choices[0]?.message);
+  await active();
+});
+
 await check("all models, over several pages", async () => {
   const found = new Set<string>();
   let count = 0;

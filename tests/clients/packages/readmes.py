@@ -31,3 +31,10 @@ def _():
     equal([python, node, go], [version] * 3)
     readme = (CLIENTS / "typescript/README.md").read_text()
     assert f"featherwire-{version}.tgz" in readme
+
+
+@check("the oldest Node of the TypeScript package is that of its README")
+def _():
+    engines = json.loads((CLIENTS / "typescript/package.json").read_text())["engines"]["node"]
+    [oldest] = re.findall(r"in Node ([\d.]+)\s+or newer", (CLIENTS / "typescript/README.md").read_text())
+    equal(engines, f">={oldest}")
