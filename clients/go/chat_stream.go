@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	featherwirev1 "featherwire.example/go/featherwire/v1"
 	"google.golang.org/protobuf/proto"
@@ -25,6 +26,7 @@ type ChatStream struct {
 	cancel     context.CancelFunc
 	chunk      *featherwirev1.StreamChatCompletionResponse
 	sum        ChatAccumulator
+	isClosed   atomic.Bool
 	hasEnded   bool
 	isComplete bool
 	err        error
@@ -54,7 +56,7 @@ func (client *Client) StreamChat(
 
 // Next waits for the next piece. It is false at the end of the stream: see Answer and Err.
 func (stream *ChatStream) Next() bool {
-	if stream.hasEnded {
+	if stream.hasEnded || stream.isClosed.Load() {
 		return false
 	}
 	chunk, err := stream.chunks.Recv()
@@ -63,13 +65,14 @@ func (stream *ChatStream) Next() bool {
 		stream.sum.Add(chunk)
 		return true
 	}
+	stream.hasEnded = true
 	stream.isComplete = err == io.EOF && stream.sum.IsComplete()
-	if err != io.EOF {
+	if err != io.EOF && !stream.isClosed.Load() {
 		stream.err = err
 	} else if !stream.isComplete {
 		stream.err = ErrIncomplete
 	}
-	stream.Close()
+	stream.cancel()
 	return false
 }
 
@@ -105,8 +108,8 @@ func (stream *ChatStream) Answer() (*featherwirev1.CreateChatCompletionResponse,
 	return stream.sum.Answer(), stream.err
 }
 
-// Close ends the call. It does nothing after the call's end.
+// Close ends the call. It does nothing after the call's end. All goroutines may call it.
 func (stream *ChatStream) Close() {
-	stream.hasEnded = true
+	stream.isClosed.Store(true)
 	stream.cancel()
 }

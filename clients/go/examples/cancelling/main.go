@@ -30,7 +30,7 @@ func main() {
 	}
 	for stream.Next() {
 		if stream.Text() != "" {
-			stream.Close() // Or cancel(), from another goroutine.
+			stream.Close() // Or cancel().
 		}
 	}
 	answer, err := stream.Answer()

@@ -213,6 +213,48 @@ func main() {
 		active("")
 	})
 
+	check("`Close` of the stream and of the client end a call that another goroutine reads", func() {
+		closed := stream(request(silent))
+		go func() {
+			active(silent)
+			closed.Close()
+		}()
+		answer, err := closed.Answer()
+		equal(err, featherwire.ErrIncomplete)
+		equal(closed.Err(), featherwire.ErrIncomplete)
+		that(answer.Choices[0].Message.GetContent() != "", "nothing has come")
+		active("")
+
+		closing := connect(featherwire.Options{Address: address, APIKey: key})
+		ended, err := closing.StreamChat(ctx, request(silent))
+		require(err)
+		go func() {
+			active(silent)
+			require(closing.Close())
+		}()
+		_, err = ended.Answer()
+		equal(failure(err).Code, codes.Canceled)
+		_, err = closing.Chat(ctx, request(model))
+		equal(failure(err).Code, codes.Canceled)
+		_, err = closing.StreamChat(ctx, request(model))
+		equal(failure(err).Code, codes.Canceled)
+		active("")
+	})
+
+	check("a stream that has not begun, and one whose answer is complete, can be closed", func() {
+		closed := stream(request(silent))
+		closed.Close()
+		that(!closed.Next(), "a closed stream goes on")
+		_, err := closed.Answer()
+		equal(err, featherwire.ErrIncomplete)
+		complete := stream(request(model))
+		_, err = complete.Answer()
+		require(err)
+		complete.Close()
+		_, err = complete.Answer()
+		require(err)
+	})
+
 	check("an answer that is cut short is an error, after its text", func() {
 		for _, model := range []string{"emulator/cut-after-5", "emulator/eof-after-5"} {
 			answer, err := stream(request(model)).Answer()
