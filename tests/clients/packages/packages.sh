@@ -135,7 +135,7 @@ check_go_package() {
   succeeds "packages: go vet accepts the Go package, its examples and checks" \
     go vet featherwire.example/go/... checks
   expect "packages: gofmt would change nothing" "[]" \
-    bash -c 'echo "[$(gofmt -l "$1"/*.go "$1/examples" "$2")]"' - \
+    bash -c 'found=$(gofmt -l "$1"/*.go "$1/examples" "$2") && echo "[$found]"' - \
     "$packages_root/go" "$here/packages/go"
   suite packages/go env PIECES="$here/packages/pieces.json" go run checks
   # Its sources are not copied, so the address is changed in a copy.
