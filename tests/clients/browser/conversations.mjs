@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { KEY, URL as KEYED, words } from "../node/checks.mjs";
 import { checksOn, openBrowser } from "./stage.mjs";
+import { answersWith } from "./streams.mjs";
 
 const PAGE = process.env.FEATHERWIRE_PLAYGROUND_URL;
 const LARGE = "Qwen/Qwen2.5-72B-Instruct";
@@ -100,6 +101,102 @@ await on(
     assert.match((await stage.text(".stats")).replaceAll("\n", " "), /[\d.]+\s+s in the queue/);
   },
 );
+
+await on("the call of a pane that is closed ends", {}, async (stage, page) => {
+  await stage.ready();
+  await stage.button("Compare").click();
+  await stage.chooseIn(LARGE);
+  await stage.ask("count to 100000");
+  await page.waitForFunction(
+    () => document.querySelectorAll(".answer[data-state=streaming]").length === 2,
+  );
+  await page.getByRole("button", { name: "Close Qwen2.5-72B-Instruct" }).click();
+  await page.waitForFunction(() =>
+    /1\/8/.test(document.querySelector(".meter-text")?.textContent),
+  );
+  assert.equal(await stage.answer.getAttribute("data-state"), "streaming");
+  await page.keyboard.press("Escape");
+  await stage.ends("stopped");
+});
+
+await on("an answer goes on while the page draws no frames", {}, async (stage, page) => {
+  await stage.ready();
+  await page.evaluate(() => (window.requestAnimationFrame = () => 1));
+  await stage.ask("count to 100000");
+  const answer = page.locator(".answer[data-state=streaming] .markdown");
+  await answer.getByText("5").first().waitFor();
+  await page.keyboard.press("Escape");
+  await stage.ends("stopped");
+});
+
+await on("a reload keeps also what has arrived and is not drawn", {}, async (stage, page) => {
+  await stage.ready();
+  await page.evaluate(() => {
+    window.requestAnimationFrame = () => 1;
+    window.setTimeout = () => 1;
+    window.arrived = 0;
+    const ask = window.fetch;
+    window.fetch = async (...given) => {
+      const response = await ask(...given);
+      const [seen, body] = response.body.tee();
+      void seen.pipeTo(new WritableStream({ write: () => void (window.arrived += 1) }));
+      return new Response(body, response);
+    };
+  });
+  await stage.ask("count to 100000");
+  await page.waitForFunction(() => window.arrived > 20, null, { polling: 50 });
+  await page.reload();
+  const cut = await stage.ends("cut");
+  assert.match(await cut.locator(".markdown").innerText(), /1\D+2\D+3/);
+});
+
+await on("a key of a text that is composed does nothing else", {}, async (stage, page) => {
+  await stage.ready();
+  await stage.ask("count to 100000");
+  await page.locator(".answer[data-state=streaming]").waitFor();
+  const press = (init) =>
+    page
+      .locator("#prompt")
+      .evaluate(
+        (area, init) =>
+          area.dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, ...init })),
+        init,
+      );
+  await press({ key: "Escape", isComposing: true });
+  await press({ key: "Escape", keyCode: 229 });
+  const text = await stage.answer.locator(".markdown").innerText();
+  await page.waitForFunction(
+    (before) => document.querySelector(".answer .markdown").innerText.length > before + 50,
+    text.length,
+  );
+  assert.equal(await stage.answer.getAttribute("data-state"), "streaming");
+  await page.keyboard.press("Escape");
+  await stage.ends("stopped");
+  await page.locator("#prompt").fill("typed");
+  await press({ key: "Enter", keyCode: 229 });
+  assert.equal(await page.locator("#prompt").inputValue(), "typed");
+});
+
+await on("a new conversation frees the raw events of the old one", {}, async (stage, page) => {
+  await stage.ready();
+  const devtools = await stage.context.newCDPSession(page);
+  await devtools.send("Performance.enable");
+  const used = async () => {
+    await devtools.send("HeapProfiler.collectGarbage");
+    const { metrics } = await devtools.send("Performance.getMetrics");
+    return metrics.find(({ name }) => name === "JSHeapUsedSize").value;
+  };
+  await answersWith(page, Array(4_000).fill({ content: "", extra: { a: "1", b: "2" } }));
+  const before = await used();
+  await stage.ask("Begin");
+  await stage.ends();
+  const grown = (await used()) - before;
+  assert.ok(grown > 1_000_000, `${grown} bytes of events`);
+  await stage.button("New conversation").click();
+  await page.getByText("Ask any model of Featherless").waitFor();
+  const left = (await used()) - before;
+  assert.ok(left < grown / 2, `${left} of ${grown} bytes are left`);
+});
 
 await on("the raw events of a stream are shown and copied", {}, async (stage, page) => {
   await stage.ready();

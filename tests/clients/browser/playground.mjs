@@ -54,6 +54,39 @@ await on(
   },
 );
 
+await on("Enter before the search has ended waits for it", {}, async (stage, page) => {
+  await stage.ready();
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await page.keyboard.press("Control+k");
+  await page.waitForFunction(() => document.querySelectorAll("[role=option]").length === 50);
+  await page.route("**/featherwire.v1.ModelService/ListModels", async (route) => {
+    await released;
+    await route.continue();
+  });
+  const search = page.getByRole("combobox");
+  await search.fill("coder-32b");
+  await search.press("Enter");
+  await page.locator("#model-list[aria-busy=true]").waitFor();
+  assert.equal(await page.locator("dialog[open]").count(), 1);
+  release();
+  await page.waitForFunction(() => !document.querySelector("dialog[open]"));
+  assert.match(await stage.text(".model-button"), /coder-32b/i);
+});
+
+await on("the list of models has an end, where a search is better", {}, async (stage, page) => {
+  await stage.ready();
+  await page.keyboard.press("Control+k");
+  const list = page.locator("#model-list");
+  const ends = page.getByText("search instead, 500 are shown");
+  while ((await ends.count()) === 0 && (await list.getByRole("option").count()) <= 500) {
+    await list.evaluate((list) => (list.scrollTop = list.scrollHeight));
+    await page.locator("#model-list[aria-busy=false]").waitFor();
+  }
+  await list.evaluate((list) => (list.scrollTop = list.scrollHeight));
+  assert.equal(await list.getByRole("option").count(), 500);
+});
+
 await on(
   "facts of a model are shown: licence, plan, and whether it is loaded",
   {},

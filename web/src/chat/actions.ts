@@ -1,12 +1,13 @@
 // What a person does with a conversation.
 
 import { signal } from "@preact/signals";
-import { ask, runningCount } from "./run";
+import { ask, endPane, runningCount } from "./run";
 import {
   answerOf,
   closePane,
   compareWith,
   draft,
+  forget,
   isOpen,
   panes,
   putAnswer,
@@ -53,7 +54,10 @@ export function resend(pane: Pane, prompt: PromptNode, text: string): void {
 /** Sends the results of the tools that an answer has called. */
 export function answerCalls(pane: Pane, answer: AnswerNode, texts: string[]): void {
   const { calls } = answerOf(answer.id).peek();
-  const results = calls.map(({ id, name }, index) => ({ id, name, text: texts[index] ?? "" }));
+  const results = calls.map(({ id, kind, name }, index) => {
+    const result = { id, text: texts[index] ?? "" };
+    return kind === "function_call" ? { ...result, name } : result;
+  });
   const id = newId();
   pane.tree.value = withNode(pane.tree.peek(), {
     id,
@@ -65,11 +69,18 @@ export function answerCalls(pane: Pane, answer: AnswerNode, texts: string[]): vo
   ask(pane, id);
 }
 
+/** Leaves a comparison: the other pane stays, and the call of this one ends. */
+export function leave(pane: Pane): void {
+  endPane(pane);
+  closePane(pane);
+  forget(pane);
+}
+
 /** Puts a second model beside the first, or takes the second away. */
 export function toggleComparison(): Pane | null {
   const [first, second] = panes.peek();
   if (second) {
-    closePane(second);
+    leave(second);
     return null;
   }
   compareWith(first?.model.peek() ?? "");

@@ -1,5 +1,6 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import { isComposing } from "../ui/composing";
 import { Icon } from "../ui/icons";
 import { pictures, send, toggleComparison } from "./actions";
 import { imagesOf, pictureOf } from "./images";
@@ -91,7 +92,7 @@ export function Composer() {
           void addImages(images);
         }}
         onKeyDown={(event) => {
-          if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+          if (event.key !== "Enter" || event.shiftKey || isComposing(event)) return;
           event.preventDefault();
           send();
         }}

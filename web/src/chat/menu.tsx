@@ -1,8 +1,8 @@
 import { signal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { Icon } from "../ui/icons";
-import { stopAll } from "./run";
-import { draft, newPane, panes, settings, startOver } from "./state";
+import { endPane } from "./run";
+import { draft, forget, newPane, panes, settings, startOver } from "./state";
 import { read, written } from "./transfer";
 
 /** Why a file was not read, in words. */
@@ -60,18 +60,20 @@ export function Menu() {
 }
 
 export function startAgain(): void {
-  stopAll();
+  panes.peek().forEach(endPane);
   startOver();
 }
 
 async function takeIn(file: File): Promise<void> {
   try {
     const kept = read(JSON.parse(await file.text()));
-    stopAll();
+    const before = panes.peek();
+    before.forEach(endPane);
     panes.value = kept.panes.map(({ model, tree }) => newPane(model, tree));
     settings.value = kept.settings;
     draft.value = kept.draft;
     fileProblem.value = "";
+    before.forEach(forget);
   } catch (error) {
     const why = error instanceof SyntaxError ? "This is not JSON." : (error as Error).message;
     fileProblem.value = `${file.name} was not imported. ${why}`;

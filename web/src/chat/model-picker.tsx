@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { keyOf } from "../api/key";
 import { isCancelled, problemOf, type Problem } from "../api/problem";
 import type { Model } from "../gen/featherwire/v1/model_service_pb";
+import { isComposing } from "../ui/composing";
 import { Icon } from "../ui/icons";
 import { ProblemCard } from "../ui/problem-card";
 import { ModelFacts } from "./model-facts";
@@ -14,6 +15,9 @@ export const searching = signal<Pane | null>(null);
 
 /** The time after a key before the gateway is asked. */
 const TYPING_MS = 120;
+
+/** More models than these are not drawn: a search finds them faster. */
+const MODELS_MAX = 500;
 
 /** Shows the model of a pane, and opens the search. */
 export function ModelButton({ pane, index }: { pane: Pane; index: number }) {
@@ -67,6 +71,8 @@ export function ModelSearch() {
 }
 
 interface Found {
+  /** For which filter these are, if for any. */
+  filter?: Filter;
   models: Model[];
   next: string;
   total?: number;
@@ -82,6 +88,8 @@ function Search({ pane }: { pane: Pane }) {
   const [active, setActive] = useState(0);
   const list = useRef<HTMLUListElement>(null);
   const loading = useRef<AbortController>(new AbortController());
+  /** Whether Enter was pressed before the models of this filter were there. */
+  const isAwaited = useRef(false);
 
   const load = async (token: string, before: Model[]) => {
     loading.current.abort();
@@ -90,16 +98,20 @@ function Search({ pane }: { pane: Pane }) {
     try {
       const page = await listModels(filter, token, abort);
       if (abort.aborted) return;
-      const models = [...before, ...page.models];
-      setFound({ models, next: page.next, total: page.total, isLoading: false });
+      const models = [...before, ...page.models].slice(0, MODELS_MAX);
+      const next = models.length < MODELS_MAX ? page.next : "";
+      setFound({ filter, models, next, total: page.total, isLoading: false });
+      if (isAwaited.current) choose(models.find(({ id }) => id === typed)?.id ?? models[0]?.id);
     } catch (error) {
       if (abort.aborted || isCancelled(error)) return;
-      setFound({ models: before, next: "", isLoading: false, problem: problemOf(error) });
+      setFound({ filter, models: before, next: "", isLoading: false, problem: problemOf(error) });
     }
+    isAwaited.current = false;
   };
   useEffect(() => {
     const timer = setTimeout(() => void load("", []), filter.search ? TYPING_MS : 0);
     setActive(0);
+    isAwaited.current = false;
     return () => clearTimeout(timer);
   }, [filter, keyOf("calls")]);
   useEffect(() => () => loading.current.abort(), []);
@@ -107,7 +119,9 @@ function Search({ pane }: { pane: Pane }) {
   // An id that the catalogue does not list, such as an alias, can be used too.
   const typed = filter.search.trim();
   const isListed = found.models.some(({ id }) => id === typed);
-  const own = typed && !isListed && !found.isLoading ? [typed] : [];
+  /** Until the models of the filter are there, those of the one before it are shown. */
+  const isBusy = found.isLoading || found.filter !== filter;
+  const own = typed && !isListed && !isBusy ? [typed] : [];
   const ids = [...found.models.map(({ id }) => id), ...own];
   const choose = (id: string | undefined) => {
     if (!id) return;
@@ -121,7 +135,12 @@ function Search({ pane }: { pane: Pane }) {
     if (index >= found.models.length - 5) more();
   };
   const more = () => {
-    if (found.next && !found.isLoading) void load(found.next, found.models);
+    if (found.next && !isBusy) void load(found.next, found.models);
+  };
+  const enter = () => {
+    if (found.filter === filter) choose(ids[active]);
+    else if (isListed) choose(typed);
+    else isAwaited.current = true;
   };
   const onKeyDown = (event: KeyboardEvent) => {
     const steps: Record<string, number> = {
@@ -131,8 +150,9 @@ function Search({ pane }: { pane: Pane }) {
       PageUp: active - 8,
     };
     const to = steps[event.key];
+    if (isComposing(event)) return;
     if (to !== undefined) move(to);
-    else if (event.key === "Enter") choose(ids[active]);
+    else if (event.key === "Enter") enter();
     else return;
     event.preventDefault();
   };
@@ -179,7 +199,8 @@ function Search({ pane }: { pane: Pane }) {
         </label>
         <span class="search-total muted numbers" role="status">
           {found.total !== undefined &&
-            `${found.total.toLocaleString("en")} ${found.total === 1 ? "model" : "models"}`}
+            `${found.total.toLocaleString("en")} ${found.total === 1 ? "model" : "models"}` +
+              (found.models.length < MODELS_MAX ? "" : `: search instead, ${MODELS_MAX} are shown`)}
         </span>
       </div>
       <ul
@@ -187,7 +208,7 @@ function Search({ pane }: { pane: Pane }) {
         class="search-list"
         role="listbox"
         aria-label="Models"
-        aria-busy={found.isLoading}
+        aria-busy={isBusy}
         ref={list}
         onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) =>
           scrollTop + clientHeight > scrollHeight - 400 && more()

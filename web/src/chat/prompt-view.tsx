@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { CopyButton } from "../ui/copy-button";
+import { isComposing } from "../ui/composing";
 import { Icon } from "../ui/icons";
 import { resend } from "./actions";
 import type { Pane } from "./state";
@@ -39,11 +40,12 @@ export function PromptView({ pane, node }: { pane: Pane; node: PromptNode }) {
             value={typed}
             onInput={(event) => setTyped(event.currentTarget.value)}
             onKeyDown={(event) => {
+              if (isComposing(event)) return;
               if (event.key === "Escape") {
                 event.stopPropagation();
                 setTyped(null);
               }
-              if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+              if (event.key !== "Enter" || event.shiftKey) return;
               event.preventDefault();
               send();
             }}

@@ -103,8 +103,7 @@ function messages(path: Node[], system: string): JsonObject[] {
       list.push({ role: "user", content: contentOf(node.text, node.pictures) });
     } else if (node.role === "tool") {
       for (const { id, name, text } of node.results) {
-        // A call in the form before there were tools has no id.
-        const of: JsonObject = id || !name ? { role: "tool", tool_call_id: id } : { role: "function", name };
+        const of: JsonObject = name ? { role: "function", name } : { role: "tool", tool_call_id: id };
         list.push({ ...of, content: text });
       }
     } else {

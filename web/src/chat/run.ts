@@ -1,31 +1,66 @@
 // Calls a model, and puts its answer into the tree while it arrives.
 
+import { toBinary } from "@bufbuild/protobuf";
 import { signal } from "@preact/signals";
 import { client } from "../api/client";
 import { isCancelled, problemOf, type Problem } from "../api/problem";
 import {
   ChatService,
+  StreamChatCompletionResponseSchema,
   type StreamChatCompletionResponse,
 } from "../gen/featherwire/v1/chat_service_pb";
 import { announce } from "../ui/announcer";
 import { merged } from "./merge";
 import { messageOf, SettingsError } from "./request";
 import { answerOf, isOpen, putAnswer, settings, type Pane } from "./state";
-import { keepSoon } from "./storage";
+import { beforeKeep, keepSoon } from "./storage";
 import { newId, pathTo, withNode } from "./tree";
 import type { Answer } from "./types";
 
 /** The raw events of one answer that are kept, so that a long answer does not fill the memory. */
 const EVENTS_MAX = 5_000;
+/** The bytes of the raw events of all answers. The oldest answers lose theirs first. */
+const EVENTS_BYTES_MAX = 32_000_000;
 
 export interface RawEvent {
   /** Milliseconds since the request was sent. */
   at: number;
   message: StreamChatCompletionResponse;
+  bytes: number;
 }
 
 /** The raw events by the id of the message. They are lost with the page. */
 export const events = new Map<string, RawEvent[]>();
+let eventsBytes = 0;
+
+function addEvent(ids: string[], raw: RawEvent[], event: RawEvent): void {
+  if (raw.length >= EVENTS_MAX) return;
+  eventsBytes += event.bytes;
+  for (const id of events.keys()) {
+    if (eventsBytes <= EVENTS_BYTES_MAX) break;
+    if (!running.has(id)) forgetEvents([id]);
+  }
+  if (eventsBytes > EVENTS_BYTES_MAX || !ids.some((id) => events.get(id) === raw)) {
+    eventsBytes -= event.bytes;
+    return;
+  }
+  raw.push(event);
+}
+
+function forgetEvents(ids: Iterable<string>): void {
+  for (const id of ids) {
+    const raw = events.get(id);
+    if (!events.delete(id) || !raw || [...events.values()].includes(raw)) continue;
+    for (const { bytes } of raw) eventsBytes -= bytes;
+  }
+}
+
+/** Ends the calls of a pane that is left, and frees what belongs to its answers. */
+export function endPane(pane: Pane): void {
+  const ids = Object.keys(pane.tree.peek().nodes);
+  ids.forEach(stop);
+  forgetEvents(ids);
+}
 
 const running = new Map<string, AbortController>();
 /** The number of calls that run. */
@@ -92,34 +127,48 @@ async function follow(
     for await (const message of client(ChatService).streamChatCompletion(request, {
       signal: abort,
     })) {
-      if (raw.length < EVENTS_MAX) raw.push({ at: Date.now() - sentAt, message });
+      const bytes = toBinary(StreamChatCompletionResponseSchema, message).length;
+      addEvent(ids, raw, { at: Date.now() - sentAt, message, bytes });
       frame.add(ids, message);
     }
-    frame.flush();
+    frame.end();
     end(ids, "done");
   } catch (error) {
-    frame.flush();
+    frame.end();
     if (abort.aborted || isCancelled(error)) end(ids, "stopped");
     else end(ids, "failed", problemOf(error));
   }
 }
 
+/** Without a frame for so long, the pieces are merged anyway: pages in the background draw none. */
+const FRAME_MS_MAX = 100;
+
 /** Collects the pieces of one frame of the screen, so that each frame changes the answer once. */
 class Frame {
   #pieces: { id: string; index: number; message: StreamChatCompletionResponse; at: number }[] = [];
   #timer = 0;
+  #frame = 0;
+
+  constructor() {
+    beforeKeep.add(this.flush);
+  }
+
+  end(): void {
+    this.flush();
+    beforeKeep.delete(this.flush);
+  }
 
   add(ids: string[], message: StreamChatCompletionResponse): void {
     const at = Date.now();
     ids.forEach((id, index) => this.#pieces.push({ id, index, message, at }));
-    // Hidden pages draw no frames, and their answers go on.
-    this.#timer ||= document.hidden
-      ? window.setTimeout(() => this.flush(), 100)
-      : requestAnimationFrame(() => this.flush());
+    this.#timer ||= window.setTimeout(this.flush, FRAME_MS_MAX);
+    this.#frame ||= requestAnimationFrame(this.flush);
   }
 
-  flush(): void {
-    this.#timer = 0;
+  flush = (): void => {
+    clearTimeout(this.#timer);
+    cancelAnimationFrame(this.#frame);
+    this.#timer = this.#frame = 0;
     const changed = new Map<string, Answer>();
     for (const { id, index, message, at } of this.#pieces) {
       changed.set(id, merged(changed.get(id) ?? answerOf(id).peek(), message, index, at));
@@ -131,7 +180,7 @@ class Frame {
       announce(answer.content.slice(before.content.length));
     }
     if (changed.size > 0) keepSoon();
-  }
+  };
 }
 
 function end(ids: string[], state: "done" | "stopped" | "failed", problem?: Problem): void {

@@ -84,6 +84,11 @@ export function startOver(): void {
   answers.clear();
 }
 
+/** Forgets the answers of a pane that is no longer shown. */
+export function forget(pane: Pane): void {
+  for (const id of Object.keys(pane.tree.peek().nodes)) answers.delete(id);
+}
+
 /** A second pane, which continues the same conversation. */
 export function compareWith(model: string): void {
   const [first] = panes.peek();

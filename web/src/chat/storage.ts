@@ -10,6 +10,9 @@ const PAUSE_MS = 1_000;
 /** Why the conversation is not kept, in words. */
 export const storageProblem = signal("");
 
+/** What must be done before the page is kept for the last time. */
+export const beforeKeep = new Set<() => void>();
+
 let timer = 0;
 
 /** Writes the conversation soon. Many changes are written once. */
@@ -67,5 +70,15 @@ export function restore(): void {
     void [settings.value, draft.value];
     keepSoon();
   });
-  addEventListener("pagehide", keep);
+  let isLeft = false;
+  const keepNow = () => {
+    // A page that is left becomes invisible too, when its calls have already ended.
+    if (isLeft) return;
+    for (const prepare of beforeKeep) prepare();
+    keep();
+  };
+  addEventListener("pagehide", () => (keepNow(), (isLeft = true)));
+  addEventListener("pageshow", () => (isLeft = false));
+  // A browser may end a page in the background without a further event.
+  document.addEventListener("visibilitychange", () => document.hidden && keepNow());
 }

@@ -83,7 +83,7 @@ interface Common {
 
 export type PromptNode = Common & { role: "user"; text: string; pictures: Picture[] };
 export type AnswerNode = Common & { role: "assistant" };
-/** What a tool gave. The name is needed if the call has no id. */
+/** What a tool gave. The name is set for a call in the form before there were tools. */
 export interface Result {
   id: string;
   name?: string;

@@ -4,8 +4,10 @@ import { keyOf } from "../api/key";
 import { isCancelled, problemOf } from "../api/problem";
 import { Announcer } from "../ui/announcer";
 import { Boundary } from "../ui/boundary";
+import { isComposing } from "../ui/composing";
 import { Icon } from "../ui/icons";
 import { view } from "../ui/route";
+import { leave } from "./actions";
 import { brokenChat } from "./broken";
 import { Composer, dropPlace } from "./composer";
 import { Conversation } from "./conversation";
@@ -16,7 +18,7 @@ import { ModelButton, ModelSearch, searching } from "./model-picker";
 import { runningCount, stopAll } from "./run";
 import { SettingsPanel } from "./settings-panel";
 import { SnippetDialog } from "./snippet-dialog";
-import { closePane, draft, panes } from "./state";
+import { draft, panes } from "./state";
 import { restore } from "./storage";
 import { Welcome } from "./welcome";
 
@@ -56,7 +58,7 @@ export function ChatView() {
                     class="button quiet small round"
                     aria-label={`Close ${partsOf(pane.model.value)[1] || "this model"}`}
                     title="Leave the comparison"
-                    onClick={() => closePane(pane)}
+                    onClick={() => leave(pane)}
                   >
                     <Icon name="close" />
                   </button>
@@ -137,7 +139,7 @@ function chooseFirstModel(): void {
 }
 
 function onKeyDown(event: KeyboardEvent): void {
-  if (view.peek() !== "chat") return;
+  if (view.peek() !== "chat" || isComposing(event)) return;
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
     event.preventDefault();
     searching.value = panes.peek()[0] ?? null;
