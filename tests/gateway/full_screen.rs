@@ -83,6 +83,19 @@ async fn the_units_are_drawn_and_the_terminal_is_given_back() {
 }
 
 #[tokio::test]
+async fn a_key_that_comes_with_another_size_is_not_lost() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    // Which of the two comes first is a matter of chance.
+    for round in 0..10 {
+        let mut terminal = units(&gateway, 100, 30);
+        terminal.until("● live").await;
+        terminal.resize(90 + round, 25);
+        ends(terminal, async |terminal| terminal.press("q")).await;
+    }
+}
+
+#[tokio::test]
 async fn a_feed_that_breaks_is_shown_and_followed_again() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;

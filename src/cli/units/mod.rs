@@ -1,8 +1,8 @@
 //! `featherwire units`: shows the account's concurrency units live, from a running gateway by gRPC.
 //!
 //! In a terminal this is a full screen: `feed` tells the news, `state` keeps what is shown, `view`
-//! draws it into cells of text, and `screen` writes these to the terminal. Elsewhere it is `plain`
-//! text.
+//! draws it into cells of text, `screen` writes these to the terminal, and `inputs` reads its keys.
+//! Elsewhere it is `plain` text.
 
 use std::{
     io::{self, IsTerminal},
@@ -16,13 +16,15 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use self::{
     feed::Feed,
-    screen::{Input, Inputs, Screen},
+    inputs::{Input, Inputs},
+    screen::Screen,
     state::State,
 };
 use super::{client, failure::Failure, output, progress::Progress, shutdown_signal};
 use crate::{config, proto::v1::account_service_client::AccountServiceClient};
 
 mod feed;
+mod inputs;
 mod plain;
 mod screen;
 mod state;

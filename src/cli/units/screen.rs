@@ -1,14 +1,12 @@
 //! The terminal as a full screen. It is given back however the command ends.
 
 use std::{
-    future,
     io::{self, IsTerminal, Write},
-    panic, thread,
-    time::Duration,
+    panic,
 };
 
 use crossterm::{
-    cursor, event, execute, queue,
+    cursor, execute, queue,
     style::{
         Attribute, Color as TerminalColor, Print, SetAttribute, SetBackgroundColor,
         SetForegroundColor,
@@ -23,7 +21,6 @@ use ratatui_core::{
     terminal::Terminal,
 };
 use terminal_size::{Height, Width};
-use tokio::sync::mpsc;
 
 use super::{
     state::State,
@@ -33,12 +30,6 @@ use crate::config;
 
 /// The size of a terminal that does not tell it.
 const SIZE_UNKNOWN: Size = Size::new(80, 24);
-
-/// How often the thread that reads keys looks whether the screen still exists.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// Inputs that wait.
-const INPUTS_MAX: usize = 16;
 
 /// The full screen. Dropping it gives the terminal back.
 pub(super) struct Screen {
@@ -95,71 +86,6 @@ impl Drop for Screen {
 fn give_back() {
     let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
     let _ = terminal::disable_raw_mode();
-}
-
-/// What the user does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Input {
-    Quit,
-    /// The terminal has another size.
-    Resize,
-}
-
-/// The inputs of the user, in their order.
-pub(super) struct Inputs(Option<mpsc::Receiver<Input>>);
-
-impl Inputs {
-    /// Reads the inputs in a thread, because the terminal is read by blocking calls.
-    pub(super) fn read() -> Self {
-        if !io::stdin().is_terminal() {
-            return Self(None);
-        }
-        let (send, receive) = mpsc::channel(INPUTS_MAX);
-        thread::spawn(move || {
-            while !send.is_closed() {
-                match event::poll(LOOK_EVERY).and_then(|ready| ready.then(event::read).transpose())
-                {
-                    Ok(Some(event)) => {
-                        if let Some(input) = input(&event) {
-                            let _ = send.blocking_send(input);
-                        }
-                    }
-                    Ok(None) => {}
-                    // The terminal is gone.
-                    Err(_) => {
-                        let _ = send.blocking_send(Input::Quit);
-                        return;
-                    }
-                }
-            }
-        });
-        Self(Some(receive))
-    }
-
-    /// The next input. Without a terminal to read there is none.
-    pub(super) async fn next(&mut self) -> Input {
-        match &mut self.0 {
-            Some(inputs) => inputs.recv().await.unwrap_or(Input::Quit),
-            None => future::pending().await,
-        }
-    }
-}
-
-fn input(event: &event::Event) -> Option<Input> {
-    use event::{Event, KeyCode, KeyModifiers};
-    match event {
-        Event::Resize(..) => Some(Input::Resize),
-        Event::Key(key) => {
-            let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
-            let quits = match key.code {
-                KeyCode::Char('c' | 'd') => is_control,
-                KeyCode::Char('q' | 'Q') | KeyCode::Esc => true,
-                _ => false,
-            };
-            quits.then_some(Input::Quit)
-        }
-        _ => None,
-    }
 }
 
 /// Writes cells as ANSI sequences. `ratatui-crossterm` does the same with twice as many packages.
