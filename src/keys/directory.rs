@@ -19,6 +19,7 @@ use super::{
     key::{Key, KeyState, Role},
     repository::Spent,
     spending_news::SpendingNews,
+    status::BudgetStatus,
 };
 
 pub use by_name::NotNamed;
@@ -279,6 +280,17 @@ impl Directory {
                 spending.take_spent(spent.name, spent.window, spent.amount);
             }
         }
+    }
+
+    /// What is left of the budgets of these keys of the database at `now`, as this gateway knows.
+    pub(super) fn budgets(
+        &self,
+        ids: impl Iterator<Item = Uuid>,
+        now: UnixMs,
+    ) -> HashMap<Uuid, Vec<BudgetStatus>> {
+        let stored = self.stored();
+        let of_key = |id| Some((id, stored.keys.get(&id)?.identity.budgets(now)));
+        ids.filter_map(of_key).collect()
     }
 
     fn stored(&self) -> MutexGuard<'_, Stored> {

@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::{command_line, doors::Door, keys::start};
+use super::{
+    command_line,
+    doors::{Admin, Door},
+    keys::start,
+};
 use crate::{
     key_limits::post,
     keys::{serve, text},
-    support::{Database, MODEL, poll, prompt},
+    support::{Database, MODEL, poll, program, prompt},
 };
 
 #[tokio::test]
@@ -83,6 +87,32 @@ async fn an_administrator_sees_what_a_key_has_spent_at_all_gateways_and_when_it_
             .await;
         let next = admin.ok("GetKey", json!({"id": id})).await;
         assert_eq!(amounts(&next, 0), ("8", "0", "8"));
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_sees_what_a_key_in_memory_has_spent() {
+    for door in Door::ALL {
+        let (_child, address) = program::serve(&["--emulator"]).await;
+        let admin = Admin::new(&address, None);
+        let budgets = json!([
+            {"unit": "BUDGET_UNIT_REQUESTS", "amount": "8", "period": "BUDGET_PERIOD_DAY"},
+        ]);
+        let create = json!({"name": "app", "limits": {"budgets": budgets}});
+        let created = admin.call(door, "CreateKey", create).await.unwrap();
+        assert_eq!(amounts(&created["key"], 0), ("8", "0", "8"), "{door:?}");
+        let get = json!({"id": created["id"]});
+        for _ in 0..3 {
+            let answer = post(&address, text(&created, "secret"), prompt(MODEL, "hi"), &[]).await;
+            assert_eq!(answer.status(), 200);
+        }
+        let key = admin.call(door, "GetKey", get.clone()).await.unwrap();
+        assert_eq!(amounts(&key, 0), ("8", "3", "5"), "{door:?}");
+        let listed = admin.call(door, "ListKeys", json!({})).await.unwrap();
+        assert_eq!(listed["keys"][0]["budgets"], key["budgets"], "{door:?}");
+        let update = json!({"id": created["id"], "owner": "Ada"});
+        let updated = admin.call(door, "UpdateKey", update).await.unwrap();
+        assert_eq!(updated["budgets"], key["budgets"], "{door:?}");
     }
 }
 
