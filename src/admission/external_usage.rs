@@ -102,47 +102,59 @@ impl RequestMatcher {
         }
     }
 
-    /// The units of listed requests that match no own request.
-    ///
-    /// A pair with about the usual delay is likely the same request. While the usual delay is not
-    /// known, every possible delay counts as usual. A pair with another delay is accepted only for
-    /// an own request that must be listed. Otherwise own requests that have just started or ended
-    /// would explain external requests that started at about the same time. If the gateway's cost
-    /// of a matched request is too low, the difference counts as external.
+    /// The units of listed requests that match no own request. If the gateway's cost of a matched
+    /// request is too low, the difference counts as external.
     fn unmatched_units(&mut self, snapshot: &Snapshot<'_>, own: &[OwnRequest<'_>]) -> u32 {
         let pairs = possible_pairs(snapshot, own);
         self.remember_delays(&pairs);
         let usual = self.usual_delay(&pairs);
-        let lag = usual.map_or(snapshot.lag, |usual| self.lag(usual, snapshot));
-        let mut matching = Matching::new(snapshot, own, lag);
-        let usual_delays = match usual {
-            Some(usual) => usual.saturating_sub(START_SPREAD / 2)..=usual + START_SPREAD / 2,
-            None => Duration::ZERO..=START_TOLERANCE * 2,
-        };
-        // A request that was long on its way, or was sent several times, starts much later for
-        // upstream.
-        let all_delays = Duration::ZERO..=Duration::MAX;
-        for (delays, must_be_listed, is_same_cost) in [
-            (&usual_delays, false, true),
-            (&usual_delays, false, false),
-            (&all_delays, true, true),
-            (&all_delays, true, false),
-        ] {
-            matching.match_requests(&MatchRule {
-                delays,
-                must_be_listed,
-                is_same_cost,
-                is_same_model: true,
-            });
-        }
-        // Upstream may list a model by another name than the request had.
-        matching.match_requests(&MatchRule {
-            delays: &usual_delays,
-            must_be_listed: true,
-            is_same_cost: true,
-            is_same_model: false,
-        });
+        let mut matching = self.matching(snapshot, own, usual);
+        matching.match_all(usual);
         matching.unmatched_units
+    }
+
+    /// The indices of the listed requests that are requests of the gateway, but have ended.
+    ///
+    /// A listed request that may be a running one counts as running: one request too many is gone
+    /// with the next snapshot, but a running request that is missing looks like an error.
+    pub fn ended(
+        &self,
+        requests: &[ListedRequest<'_>],
+        own: &[OwnRequest<'_>],
+        lag: Duration,
+        received_at: Instant,
+    ) -> Vec<usize> {
+        let snapshot = &Snapshot {
+            received_at,
+            lag,
+            used_cost: 0,
+            requests,
+        };
+        let is_too_long = snapshot.requests.len().saturating_mul(own.len()) > COMPARISONS_MAX;
+        if is_too_long || own.iter().all(|own| own.ended_at.is_none()) {
+            return Vec::new();
+        }
+        let usual = self.usual_delay(&possible_pairs(snapshot, own));
+        let mut matching = self.matching(snapshot, own, usual);
+        let (ended, running) = matching.own.iter().partition(|own| own.ended_at.is_some());
+        matching.own = running;
+        matching.match_all(usual);
+        let before = matching.listed.clone();
+        matching.own = ended;
+        matching.match_all(usual);
+        let is_left = |index| matching.listed.iter().any(|(left, _)| *left == index);
+        let indices = before.into_iter().map(|(index, _)| index);
+        indices.filter(|index| !is_left(*index)).collect()
+    }
+
+    fn matching<'a>(
+        &self,
+        snapshot: &'a Snapshot<'a>,
+        own: &'a [OwnRequest<'a>],
+        usual: Option<Duration>,
+    ) -> Matching<'a> {
+        let lag = usual.map_or(snapshot.lag, |usual| self.lag(usual, snapshot));
+        Matching::new(snapshot, own, lag)
     }
 
     fn remember_delays(&mut self, pairs: &[Pair]) {
@@ -288,8 +300,8 @@ impl MatchRule<'_> {
 /// The requests that are not matched yet.
 struct Matching<'a> {
     snapshot: &'a Snapshot<'a>,
-    /// The one that started first is first.
-    listed: Vec<&'a ListedRequest<'a>>,
+    /// With their indices. The one that started first is first.
+    listed: Vec<(usize, &'a ListedRequest<'a>)>,
     /// The one that started first is first.
     own: Vec<&'a OwnRequest<'a>>,
     unmatched_units: u32,
@@ -297,8 +309,8 @@ struct Matching<'a> {
 
 impl<'a> Matching<'a> {
     fn new(snapshot: &'a Snapshot<'a>, own: &'a [OwnRequest<'a>], lag: Duration) -> Self {
-        let mut listed: Vec<_> = snapshot.requests.iter().collect();
-        listed.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.duration));
+        let mut listed: Vec<_> = snapshot.requests.iter().enumerate().collect();
+        listed.sort_unstable_by_key(|(_, listed)| std::cmp::Reverse(listed.duration));
         let is_before_snapshot = |end| snapshot.received_at.saturating_duration_since(end) > lag;
         let mut own: Vec<_> = own
             .iter()
@@ -307,13 +319,49 @@ impl<'a> Matching<'a> {
         own.sort_unstable_by_key(|own| own.started_at);
         let unmatched_units = listed
             .iter()
-            .fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
+            .fold(0, |sum: u32, (_, listed)| sum.saturating_add(listed.cost));
         Self {
             snapshot,
             listed,
             own,
             unmatched_units,
         }
+    }
+
+    /// Matches by all rules, the surest first. `usual` is the usual delay, if it is known.
+    ///
+    /// A pair with about the usual delay is likely the same request. While the usual delay is not
+    /// known, every possible delay counts as usual. A pair with another delay is accepted only for
+    /// an own request that must be listed. Otherwise own requests that have just started or ended
+    /// would explain external requests that started at about the same time.
+    fn match_all(&mut self, usual: Option<Duration>) {
+        let usual_delays = match usual {
+            Some(usual) => usual.saturating_sub(START_SPREAD / 2)..=usual + START_SPREAD / 2,
+            None => Duration::ZERO..=START_TOLERANCE * 2,
+        };
+        // A request that was long on its way, or was sent several times, starts much later for
+        // upstream.
+        let all_delays = Duration::ZERO..=Duration::MAX;
+        for (delays, must_be_listed, is_same_cost) in [
+            (&usual_delays, false, true),
+            (&usual_delays, false, false),
+            (&all_delays, true, true),
+            (&all_delays, true, false),
+        ] {
+            self.match_requests(&MatchRule {
+                delays,
+                must_be_listed,
+                is_same_cost,
+                is_same_model: true,
+            });
+        }
+        // Upstream may list a model by another name than the request had.
+        self.match_requests(&MatchRule {
+            delays: &usual_delays,
+            must_be_listed: true,
+            is_same_cost: true,
+            is_same_model: false,
+        });
     }
 
     /// Matches each listed request with the first own request that the rule accepts. The rule
@@ -325,7 +373,7 @@ impl<'a> Matching<'a> {
             own,
             unmatched_units,
         } = self;
-        listed.retain(|listed| {
+        listed.retain(|(_, listed)| {
             let Some(index) = own
                 .iter()
                 .position(|own| rule.accepts(snapshot, listed, own))

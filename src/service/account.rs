@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use super::{
     call::Call,
     circuit::{self, Circuits},
-    feed::Feed,
+    feed::{self, Feed},
     reply::Reply,
     units::Units,
 };
 use crate::{
     error::Result,
-    proto::v1::{CircuitState, Concurrency, GatewayUnits, ModelCircuit, Plan},
+    proto::v1::{CircuitState, Concurrency, ModelCircuit, Plan},
     upstream::{self, Client, RequestOptions, UnaryMessage},
 };
 
@@ -75,7 +75,7 @@ impl Account {
         let mut reply: upstream::Reply<Concurrency> = call
             .run(self.upstream.get_account(&["account", "concurrency"], ask))
             .await?;
-        reply.answer.gateway = Some(self.own.status());
+        self.own.complete(&mut reply.answer, Instant::now());
         Ok(reply.into())
     }
 
@@ -90,20 +90,26 @@ impl Account {
         call.note_rpc("WatchConcurrency");
         let own = self.own.clone();
         self.feed.watch(call).map(move |snapshot| {
-            snapshot.map(|mut snapshot| {
-                snapshot.gateway = Some(own.status());
-                snapshot
-            })
+            snapshot.map(
+                |feed::Snapshot {
+                     mut message,
+                     arrived_at,
+                 }| {
+                    own.complete(&mut message, arrived_at);
+                    message
+                },
+            )
         })
     }
 }
 
 impl Own {
-    fn status(&self) -> GatewayUnits {
+    /// Adds the gateway's own view to a snapshot of the upstream.
+    fn complete(&self, snapshot: &mut Concurrency, arrived_at: Instant) {
+        self.units.complete(snapshot, arrived_at);
         let circuits = self.circuits.list(Instant::now(), CIRCUITS_LISTED_MAX);
-        GatewayUnits {
-            circuits: circuits.into_iter().map(describe).collect(),
-            ..self.units.status()
+        if let Some(gateway) = &mut snapshot.gateway {
+            gateway.circuits = circuits.into_iter().map(describe).collect();
         }
     }
 }

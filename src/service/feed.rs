@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, Stream, StreamExt};
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 use tokio_stream::wrappers::WatchStream;
 
 use super::call::Call;
@@ -34,8 +34,17 @@ struct Current {
     is_over: bool,
 }
 
+/// A message of the feed.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// As the upstream sent it.
+    pub message: Concurrency,
+    /// When it arrived. A new watch begins with the last one.
+    pub arrived_at: Instant,
+}
+
 /// What the feed said last, or why it broke.
-type Said = Option<Result<Concurrency>>;
+type Said = Option<Result<Snapshot>>;
 
 /// One upstream connection, kept by those who watch: when the last of them leaves, it is closed.
 #[derive(Debug)]
@@ -127,7 +136,11 @@ async fn listen(upstream: Client, say: watch::Sender<Said>) {
         }
     };
     while let Some(snapshot) = events.next().await {
-        say.send_replace(Some(snapshot.map(Chunk::into_message)));
+        let arrived_at = Instant::now();
+        say.send_replace(Some(snapshot.map(|chunk| Snapshot {
+            message: Chunk::into_message(chunk),
+            arrived_at,
+        })));
     }
 }
 
@@ -175,7 +188,7 @@ enum State {
 }
 
 impl Watch {
-    fn end(&mut self, error: Error) -> Poll<Option<Result<Concurrency>>> {
+    fn end(&mut self, error: Error) -> Poll<Option<Result<Snapshot>>> {
         self.call.fail(&error);
         self.state = State::Ended;
         Poll::Ready(Some(Err(error)))
@@ -183,7 +196,7 @@ impl Watch {
 }
 
 impl Stream for Watch {
-    type Item = Result<Concurrency>;
+    type Item = Result<Snapshot>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();

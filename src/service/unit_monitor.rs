@@ -15,7 +15,7 @@ use crate::{
     admission::{Permits, external_usage::ListedRequest},
     clock,
     error::Result,
-    proto::v1::{Concurrency, Plan},
+    proto::v1::{ActiveRequest, Concurrency, Plan},
     upstream::{Client, RequestOptions},
 };
 
@@ -92,7 +92,7 @@ impl<'a> UnitMonitor<'a> {
             let mut heard_at = Instant::now();
             loop {
                 match timeout_at(heard_at + silence_max, snapshots.next()).await {
-                    Ok(Some(Ok(snapshot))) if self.apply_snapshot(None, &snapshot) => {
+                    Ok(Some(Ok(snapshot))) if self.apply_snapshot(None, &snapshot.message) => {
                         (is_limit_known, backoff) = (true, FEED_BACKOFF.0);
                         (silence_max, heard_at) = (SILENCE_MAX, Instant::now());
                     }
@@ -187,25 +187,20 @@ impl<'a> UnitMonitor<'a> {
             self.permits.count_ignored_message();
             return false;
         };
-        let requests: Vec<_> = snapshot
-            .requests
-            .iter()
-            .map(|request| ListedRequest {
-                model: request.model.as_deref().unwrap_or_default(),
-                cost: request
-                    .cost
-                    .and_then(|cost| u32::try_from(cost).ok())
-                    .unwrap_or_default(),
-                duration: Duration::from_millis(
-                    request
-                        .duration_ms
-                        .and_then(|ms| u64::try_from(ms).ok())
-                        .unwrap_or_default(),
-                ),
-            })
-            .collect();
+        let requests: Vec<_> = snapshot.requests.iter().map(listed).collect();
         self.permits
             .apply_snapshot(requested_at, limit.units(), used, &requests)
+    }
+}
+
+/// A request of a snapshot, for the permits.
+pub(super) fn listed(request: &ActiveRequest) -> ListedRequest<'_> {
+    let cost = request.cost.and_then(|cost| u32::try_from(cost).ok());
+    let ms = request.duration_ms.and_then(|ms| u64::try_from(ms).ok());
+    ListedRequest {
+        model: request.model.as_deref().unwrap_or_default(),
+        cost: cost.unwrap_or_default(),
+        duration: Duration::from_millis(ms.unwrap_or_default()),
     }
 }
 

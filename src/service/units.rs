@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{task::AbortHandle, time::Instant};
 
-use super::{call::Call, feed::Feed, unit_monitor::UnitMonitor};
+use super::{
+    call::Call,
+    feed::Feed,
+    unit_monitor::{UnitMonitor, listed},
+};
 use crate::{
     admission::{
         Caller, KeyId, PerPriority, Permit, PermitRequest, Permits, Priority, QueueStatus,
@@ -15,7 +19,7 @@ use crate::{
     config,
     error::{Error, Result},
     keys::{Directory, PriorityClass},
-    proto::v1::{GatewayUnits, KeyUnits, QueuedByPriority},
+    proto::v1::{Concurrency, GatewayUnits, KeyUnits, QueuedByPriority},
     upstream::{Catalogue, Client},
 };
 
@@ -173,14 +177,34 @@ impl Units {
         self.permits.status()
     }
 
-    /// What the gateway knows about the units, for monitoring.
-    pub fn status(&self) -> GatewayUnits {
+    /// Adds to a snapshot what the gateway knows about the units. Its own requests that have ended
+    /// are left out, also where `snapshot` counts them, so that the two parts agree.
+    pub fn complete(&self, snapshot: &mut Concurrency, arrived_at: Instant) {
+        let requests: Vec<_> = snapshot.requests.iter().map(listed).collect();
+        let (status, ended) = self.permits.status_and_ended(&requests, arrived_at);
+        let less = |number: Option<i32>, by: i32| number.map(|number| number.saturating_sub(by));
+        let mut index = 0;
+        snapshot.requests.retain(|request| {
+            let has_ended = ended.contains(&index);
+            index += 1;
+            if has_ended {
+                let cost = request.cost.unwrap_or_default();
+                snapshot.used_cost = less(snapshot.used_cost, cost);
+                snapshot.request_count = less(snapshot.request_count, 1);
+            }
+            !has_ended
+        });
+        snapshot.gateway = Some(self.view(status));
+    }
+
+    /// What the gateway knows about the units.
+    fn view(&self, status: QueueStatus) -> GatewayUnits {
         let refusals = i64::try_from(self.permits.refusals()).unwrap_or(i64::MAX);
         let odd_messages = i64::try_from(self.permits.ignored_messages()).unwrap_or(i64::MAX);
         GatewayUnits {
             refusals,
             odd_messages,
-            ..describe(self.permits.status())
+            ..describe(status)
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::support::{
     Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, poll, prompt,
-    rest::post,
+    rest::{Events, post},
     scripted::{answer_for, chunk, whole},
 };
 
@@ -497,4 +497,36 @@ async fn the_upstream_is_asked_for_free_units_if_the_feed_is_too_late() {
     gateway
         .wait_for_units("the new state is used", |view| view["outside"] == 0)
         .await;
+}
+
+#[tokio::test]
+async fn a_request_that_has_ended_is_in_no_part_of_the_picture() {
+    let emulator = emulator(8, 0.0).await;
+    let gateway = scheduling(emulator.address).await;
+    let watch = async || {
+        let get = gateway.http().get(gateway.url("/v1/concurrency/stream"));
+        Events::of(get.bearer_auth("any")).await
+    };
+    let stays = hold(&gateway).await;
+    let ends = hold(&gateway).await;
+    let mut events = watch().await;
+    events
+        .until("both are listed", |event| {
+            event["requests"].as_array().unwrap().len() == 2
+        })
+        .await;
+    drop(ends);
+    gateway
+        .wait_for_units("one has ended", |view| {
+            view["running"] == 1 && view["settling"] == 0
+        })
+        .await;
+    // It begins with the last snapshot of the upstream, which lists both.
+    let picture = watch().await.next().await.unwrap();
+    let requests = picture["requests"].as_array().unwrap();
+    assert_eq!(requests.len(), 1, "{picture}");
+    assert_eq!(picture["request_count"], 1);
+    assert_eq!(picture["used_cost"], requests[0]["cost"]);
+    assert_eq!(picture["gateway"]["running"], 1);
+    drop(stays);
 }

@@ -47,6 +47,11 @@ impl Scene {
         self.external_units_of(self.listed.iter().map(|listed| listed.cost).sum())
     }
 
+    /// The places of the listed requests that have ended.
+    fn ended(&self) -> Vec<usize> {
+        RequestMatcher::default().ended(&self.listed, &self.own, LAG, self.now)
+    }
+
     fn external_units_of(&self, used_cost: u32) -> u32 {
         RequestMatcher::default().external_units(
             &Snapshot {
@@ -306,4 +311,28 @@ fn a_refusal_shows_external_usage() {
         0,
         "own requests left no room"
     );
+}
+
+#[test]
+fn a_listed_request_that_has_ended_is_told_from_those_that_run() {
+    let scene = Scene::new().own(2, 30_000, Some(500)).listed(2, 29_000);
+    assert_eq!(scene.ended(), [0]);
+    // It runs, is not own, or ended too long ago.
+    let runs = Scene::new().own(2, 30_000, None).listed(2, 29_000);
+    assert!(runs.ended().is_empty());
+    assert!(Scene::new().listed(2, 29_000).ended().is_empty());
+    let long_over = Scene::new().own(2, 30_000, Some(2_500)).listed(2, 29_000);
+    assert!(long_over.ended().is_empty());
+    let both = Scene::new()
+        .own(1, 10_000, None)
+        .own(1, 30_000, Some(500))
+        .listed(1, 9_500)
+        .listed(1, 29_500);
+    assert_eq!(both.ended(), [1]);
+    // Upstream does not list the ended one any more, and both began at the same time.
+    let alike = Scene::new()
+        .own(1, 10_100, Some(500))
+        .own(1, 10_000, None)
+        .listed(1, 9_500);
+    assert!(alike.ended().is_empty());
 }

@@ -1,15 +1,21 @@
 //! What upstream says about the units, and for how long it applies: the plan's limit and the
 //! external usage.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use super::{
     errors::exceeds_plan,
-    state::{CANCELLED_COOLDOWN, PendingRequest, State},
+    state::{CANCELLED_COOLDOWN, PendingRequest, State, TrackedRequest},
 };
-use crate::admission::external_usage::{LAG, ListedRequest, OwnRequest, Snapshot};
+use crate::admission::{
+    external_usage::{LAG, ListedRequest, OwnRequest, Snapshot},
+    request::Ticket,
+};
 
 /// The external usage of a snapshot applies for this long if no other snapshot follows.
 const SNAPSHOT_VALID_FOR: Duration = Duration::from_secs(60);
@@ -78,26 +84,26 @@ impl State {
     /// The units in the snapshot that are not the gateway's own.
     fn external_units(&mut self, is_requested: bool, snapshot: &Snapshot<'_>, now: Instant) -> u32 {
         self.forget_ended(now);
-        let running = self.running.values().map(|tracked| (tracked, None));
-        let ended = self
-            .ended
-            .iter()
-            .map(|(tracked, at)| (tracked, Some(at.into_std())));
-        let own: Vec<_> = running
-            .chain(ended)
-            .map(|(tracked, ended_at)| OwnRequest {
-                model: &tracked.model,
-                cost: tracked.cost,
-                started_at: tracked.started_at.into_std(),
-                ended_at,
-            })
-            .collect();
+        let own = own_requests(&self.running, &self.ended);
         let matcher = if is_requested {
             &mut self.requested_matcher
         } else {
             &mut self.feed_matcher
         };
         matcher.external_units(snapshot, &own)
+    }
+
+    /// The indices of those `requests` of a snapshot that were the gateway's own and have ended.
+    pub(super) fn ended(
+        &mut self,
+        requests: &[ListedRequest<'_>],
+        arrived_at: Instant,
+        now: Instant,
+    ) -> Vec<usize> {
+        self.forget_ended(now);
+        let own = own_requests(&self.running, &self.ended);
+        self.feed_matcher
+            .ended(requests, &own, LAG, arrived_at.into_std())
     }
 
     /// Drops the external usage if it is too old. If it came from a refusal, the last snapshot
@@ -127,4 +133,24 @@ impl State {
             self.scheduler.set_capacity_from_refusal(None);
         }
     }
+}
+
+/// The requests that run, and those that have just ended.
+fn own_requests<'a>(
+    running: &'a HashMap<Ticket, TrackedRequest>,
+    ended: &'a VecDeque<(TrackedRequest, Instant)>,
+) -> Vec<OwnRequest<'a>> {
+    let running = running.values().map(|tracked| (tracked, None));
+    let ended = ended
+        .iter()
+        .map(|(tracked, at)| (tracked, Some(at.into_std())));
+    running
+        .chain(ended)
+        .map(|(tracked, ended_at)| OwnRequest {
+            model: &tracked.model,
+            cost: tracked.cost,
+            started_at: tracked.started_at.into_std(),
+            ended_at,
+        })
+        .collect()
 }

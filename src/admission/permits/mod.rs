@@ -308,6 +308,19 @@ impl Permits {
             .status(Instant::now().into_std())
     }
 
+    /// The status, and the indices of those of the listed `requests` that were the gateway's own and
+    /// have ended: upstream lists them for some time. The list has come at `arrived_at`.
+    pub fn status_and_ended(
+        &self,
+        requests: &[ListedRequest<'_>],
+        arrived_at: Instant,
+    ) -> (QueueStatus, Vec<usize>) {
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let ended = state.ended(requests, arrived_at, now);
+        (state.scheduler.status(now.into_std()), ended)
+    }
+
     /// How often upstream has refused a request for lack of units. Callers see only the refusals of
     /// requests that were refused too often.
     pub fn refusals(&self) -> u64 {

@@ -25,6 +25,10 @@ use crate::{
 /// that the connection was closed.
 pub(super) const CANCELLED_COOLDOWN: Duration = Duration::from_millis(250);
 
+/// How long an ended request is remembered: a snapshot of the feed can be as old as [`LAG`] when it
+/// arrives, and is the last one for about as long.
+const ENDED_KEPT: Duration = LAG.saturating_mul(2);
+
 pub(super) struct State {
     pub(super) scheduler: Scheduler,
     /// The requests that wait, in the queue and parked.
@@ -183,13 +187,13 @@ impl State {
         self.probe.cancel(ticket);
     }
 
-    /// Forgets ended requests that a snapshot of the feed cannot list any more. Each end and each
+    /// Forgets ended requests that the last snapshot of the feed cannot list any more. Each end and each
     /// snapshot calls it, so the list stays short.
     pub(super) fn forget_ended(&mut self, now: Instant) {
         while self
             .ended
             .front()
-            .is_some_and(|(_, ended_at)| now.duration_since(*ended_at) > LAG)
+            .is_some_and(|(_, ended_at)| now.duration_since(*ended_at) > ENDED_KEPT)
         {
             self.ended.pop_front();
         }

@@ -334,13 +334,15 @@ type Concurrency struct {
 	Limit *int32 `protobuf:"varint,1,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
 	// Whether the upstream says that there is no limit. In JSON, `limit` is then null.
 	Unlimited bool `protobuf:"varint,6,opt,name=unlimited,proto3" json:"unlimited,omitempty"`
-	// Units in use. Unset if the upstream does not send the number.
+	// Units in use, without those of the requests that `requests` leaves out. Unset if the upstream does not send the number.
 	UsedCost *int32 `protobuf:"varint,2,opt,name=used_cost,json=usedCost,proto3,oneof" json:"used_cost,omitempty"`
-	// Running requests. Unset if the upstream does not send the number.
+	// Running requests, without those that `requests` leaves out. Unset if the upstream does not send the number.
 	RequestCount *int32 `protobuf:"varint,3,opt,name=request_count,json=requestCount,proto3,oneof" json:"request_count,omitempty"`
-	// The running requests.
+	// The running requests. The upstream also lists a request for up to two seconds after its end. Those that this gateway has
+	// sent are left out as soon as they have ended, so that this list agrees with `gateway`.
 	Requests []*ActiveRequest `protobuf:"bytes,4,rep,name=requests,proto3" json:"requests,omitempty"`
-	// The gateway's own data about units and waiting requests. The other fields are as the upstream sends them.
+	// The gateway's own data about units and waiting requests. The other fields are as the upstream sends them,
+	// without this gateway's requests that have ended.
 	Gateway *GatewayUnits `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	// Members that this message does not define: member name → JSON text.
 	Extra map[string]string `protobuf:"bytes,100,rep,name=extra,proto3" json:"extra,omitempty" protobuf_key:"bytes,1,opt,name=key,proto3" protobuf_val:"bytes,2,opt,name=value,proto3"`

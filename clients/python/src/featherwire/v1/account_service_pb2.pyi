@@ -234,16 +234,20 @@ class Concurrency(_message.Message):
     unlimited: _builtins.bool
     """Whether the upstream says that there is no limit. In JSON, `limit` is then null."""
     used_cost: _builtins.int
-    """Units in use. Unset if the upstream does not send the number."""
+    """Units in use, without those of the requests that `requests` leaves out. Unset if the upstream does not send the number."""
     request_count: _builtins.int
-    """Running requests. Unset if the upstream does not send the number."""
+    """Running requests, without those that `requests` leaves out. Unset if the upstream does not send the number."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActiveRequest]:
-        """The running requests."""
+        """The running requests. The upstream also lists a request for up to two seconds after its end. Those that this gateway has
+        sent are left out as soon as they have ended, so that this list agrees with `gateway`.
+        """
 
     @_builtins.property
     def gateway(self) -> Global___GatewayUnits:
-        """The gateway's own data about units and waiting requests. The other fields are as the upstream sends them."""
+        """The gateway's own data about units and waiting requests. The other fields are as the upstream sends them,
+        without this gateway's requests that have ended.
+        """
 
     @_builtins.property
     def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

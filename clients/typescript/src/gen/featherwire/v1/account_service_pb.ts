@@ -164,28 +164,30 @@ export type Concurrency = Message<"featherwire.v1.Concurrency"> & {
   unlimited: boolean;
 
   /**
-   * Units in use. Unset if the upstream does not send the number.
+   * Units in use, without those of the requests that `requests` leaves out. Unset if the upstream does not send the number.
    *
    * @generated from field: optional int32 used_cost = 2;
    */
   usedCost?: number | undefined;
 
   /**
-   * Running requests. Unset if the upstream does not send the number.
+   * Running requests, without those that `requests` leaves out. Unset if the upstream does not send the number.
    *
    * @generated from field: optional int32 request_count = 3;
    */
   requestCount?: number | undefined;
 
   /**
-   * The running requests.
+   * The running requests. The upstream also lists a request for up to two seconds after its end. Those that this gateway has
+   * sent are left out as soon as they have ended, so that this list agrees with `gateway`.
    *
    * @generated from field: repeated featherwire.v1.ActiveRequest requests = 4;
    */
   requests: ActiveRequest[];
 
   /**
-   * The gateway's own data about units and waiting requests. The other fields are as the upstream sends them.
+   * The gateway's own data about units and waiting requests. The other fields are as the upstream sends them,
+   * without this gateway's requests that have ended.
    *
    * @generated from field: featherwire.v1.GatewayUnits gateway = 5;
    */
