@@ -1,8 +1,13 @@
 //! `featherwire units` as a full screen.
 
+use std::time::Duration;
+
+use featherwire::error::Kind;
 use tokio::process::Command;
 
-use crate::support::{Emulator, Gateway, prompt, pty::Terminal, rest::http};
+use crate::support::{
+    Door, Emulator, Gateway, program::featherwire, prompt, pty::Terminal, rest::http,
+};
 
 const ENTERS: &str = "\u{1b}[?1049h";
 const LEAVES: &str = "\u{1b}[?1049l";
@@ -114,4 +119,46 @@ async fn without_a_gateway_the_terminal_is_not_taken() {
     let (code, text) = terminal.ended().await;
     assert_eq!(code, Some(1));
     assert!(text.contains("no gateway at http://127.0.0.1:9"), "{text}");
+}
+
+#[tokio::test]
+async fn models_that_fail_are_shown_in_every_size_and_in_plain_lines() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::with(emulator.address, |config| {
+        config.models.circuit_failures = 2;
+        config.models.circuit_wait = Duration::from_secs(600);
+    })
+    .await;
+    for _ in 0..2 {
+        gateway
+            .ask(Door::RestUnary, &prompt("emulator/503", "hi"))
+            .await
+            .failed(Kind::Unavailable, "no_capacity");
+    }
+    for (columns, rows, parts) in [
+        (
+            100,
+            30,
+            &["failing", "emulator/503", "no_capacity ×2", "rests for"][..],
+        ),
+        (40, 10, &["emulator/503", "rests for"]),
+    ] {
+        let mut terminal = units(&gateway, columns, rows);
+        terminal.until("● live").await;
+        for part in parts {
+            terminal.until(part).await;
+        }
+        ends(terminal, async |terminal| terminal.press("q")).await;
+    }
+    let address = gateway.url("");
+    let once = ["units", "--once", "--gateway", &address];
+    let (code, text) = Terminal::run(100, 30, &once).ended().await;
+    assert_eq!(code, Some(0));
+    let row = text.lines().find(|line| line.contains("emulator/503"));
+    assert!(row.unwrap().contains("no_capacity ×2"), "{text}");
+    let piped = featherwire(&once).output().await.unwrap();
+    let line = String::from_utf8(piped.stdout).unwrap();
+    let failing = "  failing 1: emulator/503 (no_capacity ×2, rests for ";
+    assert!(line.contains(failing), "{line}");
+    assert_eq!(line.lines().count(), 1);
 }

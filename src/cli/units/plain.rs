@@ -1,8 +1,11 @@
 //! The units as plain text: for other programs, and for one look.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
-use super::super::printable;
+use super::{
+    super::printable,
+    circuits::{outlook, reason},
+};
 use crate::proto::v1::{Concurrency, GatewayUnits};
 
 /// The width of the bar of units, in characters.
@@ -11,13 +14,19 @@ const BAR_WIDTH: usize = 40;
 /// The largest number of requests that is shown.
 const REQUESTS_SHOWN_MAX: usize = 20;
 
+/// The largest number of models that fail that is shown.
+const CIRCUITS_SHOWN_MAX: usize = 20;
+
+/// The same on one line.
+const CIRCUITS_IN_LINE_MAX: usize = 3;
+
 /// The state on one line.
 pub(super) fn line(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     format!(
         "used {} of {}  gateway {}  others {}  running {}  waiting {}  longest wait {}  \
-         refused {}  undecodable {}\n",
-        count(snapshot.used_cost),
+         refused {}  undecodable {}  failing {}{}\n",
+        count(used(snapshot)),
         limit(snapshot),
         gateway.in_use,
         gateway.outside,
@@ -26,7 +35,27 @@ pub(super) fn line(snapshot: &Concurrency) -> String {
         seconds(gateway.oldest_wait_ms),
         gateway.refusals,
         gateway.odd_messages,
+        gateway.circuits.len(),
+        failing_in_line(&gateway),
     )
+}
+
+/// The first models that fail: at the end of a line, because their number varies.
+fn failing_in_line(gateway: &GatewayUnits) -> String {
+    let mut text = String::new();
+    for circuit in gateway.circuits.iter().take(CIRCUITS_IN_LINE_MAX) {
+        let model = printable::line(&circuit.model);
+        let reason = reason(circuit);
+        let reason = printable::line(&reason);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "{} {model} ({reason}, {})",
+            if text.is_empty() { ":" } else { "," },
+            outlook(circuit, Duration::ZERO)
+        );
+    }
+    text
 }
 
 /// The state on several lines.
@@ -36,7 +65,7 @@ pub(super) fn display(snapshot: &Concurrency) -> String {
         "units    {}  {} of {} used\n         {} by this gateway, {} by other processes, \
          {} in cooldown\n",
         bar(&gateway, snapshot),
-        count(snapshot.used_cost),
+        count(used(snapshot)),
         limit(snapshot),
         gateway.in_use,
         gateway.outside,
@@ -92,7 +121,52 @@ pub(super) fn display(snapshot: &Concurrency) -> String {
     {
         let _ = writeln!(text, "              and {more} more");
     }
+    failing(&mut text, &gateway);
     text
+}
+
+/// The models that fail, if there are any.
+fn failing(text: &mut String, gateway: &GatewayUnits) {
+    if gateway.circuits.is_empty() {
+        return;
+    }
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "\nFAILS FOR                  NOW                     MODEL"
+    );
+    for circuit in gateway.circuits.iter().take(CIRCUITS_SHOWN_MAX) {
+        let reason = reason(circuit);
+        let _ = writeln!(
+            text,
+            "{:<25}  {:<22}  {}",
+            printable::line(&reason),
+            outlook(circuit, Duration::ZERO),
+            printable::line(&circuit.model)
+        );
+    }
+    let shown = CIRCUITS_SHOWN_MAX.min(gateway.circuits.len());
+    if gateway.circuits.len() > shown {
+        let _ = writeln!(text, "and {} more", gateway.circuits.len() - shown);
+    }
+}
+
+/// The units in use, in cooldown too. The gateway's own numbers are newer than the upstream's.
+pub(super) fn used(snapshot: &Concurrency) -> Option<i32> {
+    match &snapshot.gateway {
+        Some(gateway) => {
+            let own = gateway.in_use.saturating_add(gateway.settling);
+            Some(own.saturating_add(gateway.outside))
+        }
+        None => snapshot.used_cost,
+    }
+}
+
+/// The units that the gateway schedules, or else those of the plan. `None` if there is no limit, or
+/// Featherless does not send it.
+pub(super) fn units_max(snapshot: &Concurrency) -> Option<i32> {
+    let scheduled = snapshot.gateway.as_ref().and_then(|own| own.capacity);
+    scheduled.or(snapshot.limit)
 }
 
 /// A number, or `?` if Featherless does not send it.
@@ -103,8 +177,9 @@ pub(super) fn count(number: Option<i32>) -> String {
 /// A bar of the units: `#` for this gateway, `+` for other processes, `.` for free units.
 fn bar(gateway: &GatewayUnits, snapshot: &Concurrency) -> String {
     let size = |units: i32| usize::try_from(units).unwrap_or_default();
-    let total = size(snapshot.limit.unwrap_or_default())
-        .max(size(snapshot.used_cost.unwrap_or_default()))
+    let number = |number: Option<i32>| size(number.unwrap_or_default());
+    let total = number(units_max(snapshot))
+        .max(number(used(snapshot)))
         .max(1);
     let scaled = |units: i32| (size(units) * BAR_WIDTH).div_ceil(total).min(BAR_WIDTH);
     let own_units = scaled(gateway.in_use);
@@ -124,12 +199,11 @@ pub(super) fn waiting(gateway: &GatewayUnits) -> i32 {
     })
 }
 
-/// The limit of the plan, or `?` if Featherless does not send it.
+/// The limit of the units, or `?` if it is not known.
 pub(super) fn limit(snapshot: &Concurrency) -> String {
-    if snapshot.unlimited {
-        "unlimited".to_owned()
-    } else {
-        count(snapshot.limit)
+    match units_max(snapshot) {
+        None if snapshot.unlimited => "unlimited".to_owned(),
+        limit => count(limit),
     }
 }
 
@@ -147,7 +221,7 @@ pub(in super::super) fn in_words(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     format!(
         "{} of {} units in use · {} in the queue",
-        count(snapshot.used_cost),
+        count(used(snapshot)),
         limit(snapshot),
         waiting(&gateway)
     )

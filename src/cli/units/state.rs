@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{feed::News, plain::waiting};
+use super::{
+    feed::News,
+    plain::{used, waiting},
+};
 use crate::proto::v1::{ActiveRequest, Concurrency, GatewayUnits};
 
 /// The points of the history that are kept. Few terminals are wider.
@@ -88,7 +91,7 @@ impl State {
         }
         let is_live = matches!(self.link, Link::Live);
         let point = self.snapshot.as_ref().map(|snapshot| Point {
-            used: number(snapshot.used_cost.unwrap_or_default()),
+            used: number(used(snapshot).unwrap_or_default()),
             waiting: number(waiting(&self.gateway())),
         });
         self.history.push_back(point.filter(|_| is_live));

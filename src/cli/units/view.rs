@@ -19,6 +19,7 @@ use crate::proto::v1::GatewayUnits;
 
 mod cells;
 mod chart;
+mod circuits;
 #[cfg(test)]
 mod tests;
 
@@ -118,6 +119,7 @@ pub(super) fn draw(state: &State, look: Look, area: Rect, buffer: &mut Buffer) {
     page.gap();
     page.history(state, snapshot);
     page.gap();
+    page.circuits(state, &gateway);
     if page.left.width >= WIDE_COLUMNS {
         let (requests, keys) = page.split(page.left.width - KEYS_COLUMNS - 2);
         page.left = requests;

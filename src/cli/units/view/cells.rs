@@ -8,7 +8,7 @@ use ratatui_core::{
 
 use super::{
     super::{
-        plain::{count, limit},
+        plain::{count, limit, units_max, used},
         state::Running,
     },
     NAME_COLUMNS, Page,
@@ -29,7 +29,7 @@ impl Page<'_> {
         gateway: &GatewayUnits,
         running: &[Running<'_>],
     ) {
-        let used = format!("{} of {} used", count(snapshot.used_cost), limit(snapshot));
+        let used = format!("{} of {} used", count(used(snapshot)), limit(snapshot));
         let parts = format!(
             "  gateway {} · others {} · cooldown {}",
             gateway.in_use, gateway.outside, gateway.settling
@@ -121,9 +121,11 @@ fn cells(snapshot: &Concurrency, gateway: &GatewayUnits, running: &[Running<'_>]
         })
         .take(CELLS_MAX)
         .collect();
-    let used = size(snapshot.used_cost.unwrap_or_default());
-    cells.resize(used.max(cells.len()), Cell::Unlisted);
-    let limit = size(snapshot.limit.unwrap_or_default());
+    // The settling units come after those of requests.
+    let used = used(snapshot).unwrap_or_default();
+    let busy = size(used.saturating_sub(gateway.settling));
+    cells.resize(busy.max(cells.len()), Cell::Unlisted);
+    let limit = size(units_max(snapshot).unwrap_or_default());
     let settling = cells.len() + size(gateway.settling);
     cells.resize(settling.min(limit).max(cells.len()), Cell::Settling);
     cells.resize(limit.max(cells.len()), Cell::Free);

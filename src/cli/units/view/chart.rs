@@ -7,7 +7,10 @@ use ratatui_core::{
 };
 
 use super::{
-    super::state::{Point, State, number},
+    super::{
+        plain::units_max,
+        state::{Point, State, number},
+    },
     NAME_COLUMNS, Page,
 };
 use crate::proto::v1::Concurrency;
@@ -18,7 +21,7 @@ impl Page<'_> {
     pub(super) fn history(&mut self, state: &State, snapshot: &Concurrency) {
         let used = |point: &Point| point.used;
         let waiting = |point: &Point| point.waiting;
-        let limit = number(snapshot.limit.unwrap_or_default());
+        let limit = number(units_max(snapshot).unwrap_or_default());
         let rows = self.chart_rows;
         self.chart("used", state, used, limit, rows, Color::Cyan);
         if self.is_roomy {

@@ -1,9 +1,11 @@
 use super::{super::feed::News, *};
-use crate::proto::v1::{ActiveRequest, Concurrency, KeyUnits, QueuedByPriority};
+use crate::proto::v1::{
+    ActiveRequest, CircuitState, Concurrency, KeyUnits, ModelCircuit, QueuedByPriority,
+};
 
 const PLAIN: Look = Look { has_colours: false };
 
-/// A busy account: 14 of 16 units are used, and 23 requests wait.
+/// A busy account: 15 of 16 units are used, and 23 requests wait.
 fn busy() -> State {
     let mut state = State::new("http://127.0.0.1:8000".to_owned());
     let request = |id: &str, cost, model: &str, duration_ms| ActiveRequest {
@@ -23,7 +25,7 @@ fn busy() -> State {
     };
     let snapshot = |used| Concurrency {
         limit: Some(16),
-        used_cost: Some(used),
+        used_cost: Some(used - 1),
         requests: vec![
             request("1", 4, "Qwen/Qwen2.5-72B-Instruct", 31_200),
             request("2", 1, "meta-llama/Meta-Llama-3.1-8B-Instruct", 12_000),
@@ -34,7 +36,7 @@ fn busy() -> State {
         ],
         gateway: Some(GatewayUnits {
             capacity: Some(16),
-            in_use: 13,
+            in_use: used - 2,
             outside: 1,
             settling: 1,
             running: 6,
@@ -71,7 +73,7 @@ fn busy() -> State {
         state.apply(News::Snapshot(Box::new(snapshot)));
         state.sample();
     }
-    state.apply(News::Snapshot(Box::new(snapshot(14))));
+    state.apply(News::Snapshot(Box::new(snapshot(15))));
     state.sample();
     state
 }
@@ -95,7 +97,7 @@ fn a_large_terminal_shows_everything() {
     for part in [
         "http://127.0.0.1:8000",
         "● live",
-        "14 of 16 used",
+        "15 of 16 used",
         "gateway 13 · others 1 · cooldown 1",
         " a   a   a   a   b   c   c   d   d   d   d   e   f  ▓▓▓ ▒▒▒ ░░░",
         "23 waiting · 2 refused",
@@ -115,7 +117,7 @@ fn a_small_terminal_shows_what_matters() {
         if width < 40 {
             continue;
         }
-        for part in ["● live", "14 of 16 used", "23 waiting", "Qwen/"] {
+        for part in ["● live", "15 of 16 used", "23 waiting", "Qwen/"] {
             assert!(
                 screen.contains(part),
                 "{width}×{height}: {part:?} in\n{screen}"
@@ -152,4 +154,68 @@ fn units_without_a_limit_are_shown_as_they_are_used() {
     assert!(screen.contains("3 of unlimited used"), "{screen}");
     assert!(screen.contains("▓▓▓ ▓▓▓ ▓▓▓"), "{screen}");
     assert!(screen.contains("no request runs"), "{screen}");
+}
+
+/// A busy account with this number of models that fail.
+fn failing(models: usize) -> State {
+    let mut state = busy();
+    let mut snapshot = state.snapshot.clone().unwrap();
+    let circuit = |number: usize| ModelCircuit {
+        model: format!("org/model-\x1b{number}-with-a-long-name-in-the-catalogue"),
+        state: CircuitState::Open.into(),
+        failures: 3,
+        error_code: "upstream_error".to_owned(),
+        open_for_ms: Some(12_900),
+        ..ModelCircuit::default()
+    };
+    if let Some(gateway) = &mut snapshot.gateway {
+        gateway.circuits = (1..=models).map(circuit).collect();
+    }
+    state.apply(News::Snapshot(Box::new(snapshot)));
+    state
+}
+
+#[test]
+fn models_that_fail_are_shown_where_there_is_room() {
+    let name = "org/model-1-with-a-long-name-in-the-catalogue";
+    let large = drawn(&failing(2), 100, 30);
+    let row = format!("failing  {name}  upstream_error ×3  rests for 12.");
+    assert!(large.contains(&row), "{large}");
+    assert!(large.contains("         org/model-2-"), "{large}");
+    let many = drawn(&failing(9), 100, 30);
+    assert!(many.contains("         org/model-4-"), "{many}");
+    assert!(many.contains("         and 5 more"), "{many}");
+    // The error gives way to the model.
+    for (width, height, part) in [
+        (80, 24, "upstream_error ×3  rests for 12."),
+        (60, 16, "rests for 12."),
+        (40, 10, "rests for 12."),
+    ] {
+        let screen = drawn(&failing(1), width, height);
+        assert!(screen.contains("org/"), "{screen}");
+        assert!(screen.contains(part), "{width}×{height}: {screen}");
+        assert!(screen.contains("Qwen/"), "{width}×{height}: {screen}");
+    }
+    let small = drawn(&failing(4), 40, 10);
+    assert!(small.contains(" s +3\n"), "{small}");
+    assert!(!drawn(&busy(), 100, 30).contains("failing"));
+}
+
+#[test]
+fn the_rest_of_a_model_ends_with_the_next_call() {
+    let circuit = |state: CircuitState, open_for_ms| ModelCircuit {
+        state: state.into(),
+        open_for_ms,
+        ..ModelCircuit::default()
+    };
+    let words = |state, left| {
+        let age = Duration::from_secs(2);
+        super::super::circuits::outlook(&circuit(state, left), age)
+    };
+    assert_eq!(words(CircuitState::Open, Some(5_000)), "rests for 3.0 s");
+    for over in [Some(2_000), Some(0), None] {
+        assert_eq!(words(CircuitState::Open, over), "the next call tries it");
+    }
+    assert_eq!(words(CircuitState::HalfOpen, None), "one call tries it");
+    assert_eq!(words(CircuitState::Closed, None), "still in use");
 }
