@@ -56,12 +56,6 @@ error_codes! {
     InvalidJson = "invalid_json", Invalid;
     /// The message is not protobuf.
     InvalidProtobuf = "invalid_protobuf", Invalid;
-    /// The body is not framed as gRPC requires.
-    InvalidFrame = "invalid_frame", Invalid;
-    /// The call has no message.
-    MissingMessage = "missing_message", Invalid;
-    /// The call has more than one message.
-    TooManyMessages = "too_many_messages", Invalid;
     /// The request has no host, or more than one.
     InvalidHost = "invalid_host", Invalid;
     /// The length of the HTTP body is given twice, or in an unknown way.
@@ -129,6 +123,10 @@ error_codes! {
     UnknownMethod = "unknown_method", WrongMethod;
     /// The service does not exist.
     UnknownService = "unknown_service", WrongMethod;
+    /// The call has no message.
+    MissingMessage = "missing_message", WrongMethod;
+    /// The call has more than one message.
+    TooManyMessages = "too_many_messages", WrongMethod;
     /// The compression of the message is not supported.
     UnsupportedGrpcEncoding = "unsupported_grpc_encoding", WrongMethod;
 
@@ -136,6 +134,9 @@ error_codes! {
     UnsupportedMediaType = "unsupported_media_type", WrongMediaType;
     /// The compression of the body is not supported.
     UnsupportedContentEncoding = "unsupported_content_encoding", WrongMediaType;
+
+    /// The body is not framed as gRPC requires.
+    InvalidFrame = "invalid_frame", WrongFrame;
 
     /// The request is larger than a limit.
     RequestTooLarge = "request_too_large", TooLarge;

@@ -53,6 +53,7 @@ impl Kind {
             | Self::NotFound
             | Self::WrongMethod
             | Self::WrongMediaType
+            | Self::WrongFrame
             | Self::TooLarge
             | Self::Cancelled
             | Self::Misconfigured
@@ -76,6 +77,7 @@ impl Error {
             | Kind::NotFound
             | Kind::WrongMethod
             | Kind::WrongMediaType
+            | Kind::WrongFrame
             | Kind::TooLarge
             | Kind::Limited
             | Kind::Cancelled

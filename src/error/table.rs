@@ -17,10 +17,13 @@ pub enum Kind {
     Forbidden,
     /// The model or the path does not exist.
     NotFound,
-    /// The path does not take this method.
+    /// The path does not take this method, or the method does not take this number of messages.
     WrongMethod,
     /// The `content-type` or `content-encoding` of the body is not supported.
     WrongMediaType,
+    /// The frames of the body are not as gRPC and Connect require. Both call this an internal error,
+    /// although the caller must correct it.
+    WrongFrame,
     /// The request is larger than a limit.
     TooLarge,
     /// All concurrency units are in use. Try again soon.
@@ -84,7 +87,7 @@ const UPSTREAM: &str = "upstream_error";
 
 /// Every kind, in the order of [`Kind`].
 #[rustfmt::skip]
-pub const TABLE: [Row; 16] = [
+pub const TABLE: [Row; 17] = [
     row(Kind::Invalid,         Code::InvalidArgument,    Http::BAD_REQUEST,            REQUEST),
     row(Kind::NotReady,        Code::FailedPrecondition, Http::BAD_REQUEST,            REQUEST),
     row(Kind::Unauthenticated, Code::Unauthenticated,    Http::UNAUTHORIZED,           AUTH),
@@ -92,6 +95,7 @@ pub const TABLE: [Row; 16] = [
     row(Kind::NotFound,        Code::NotFound,           Http::NOT_FOUND,              REQUEST),
     row(Kind::WrongMethod,     Code::Unimplemented,      Http::METHOD_NOT_ALLOWED,     REQUEST),
     row(Kind::WrongMediaType,  Code::InvalidArgument,    Http::UNSUPPORTED_MEDIA_TYPE, REQUEST),
+    row(Kind::WrongFrame,      Code::Internal,           Http::BAD_REQUEST,            REQUEST),
     row(Kind::TooLarge,        Code::ResourceExhausted,  Http::PAYLOAD_TOO_LARGE,      REQUEST),
     row(Kind::Saturated,       Code::ResourceExhausted,  Http::TOO_MANY_REQUESTS,      RATE),
     row(Kind::Limited,         Code::ResourceExhausted,  Http::TOO_MANY_REQUESTS,      RATE),
@@ -106,7 +110,7 @@ pub const TABLE: [Row; 16] = [
 impl Kind {
     /// Its row.
     pub const fn row(self) -> &'static Row {
-        const ROWS: &[Row; 16] = &TABLE;
+        const ROWS: &[Row; 17] = &TABLE;
         #[allow(
             clippy::indexing_slicing,
             reason = "a row for each kind, in order; the test below holds it to that"

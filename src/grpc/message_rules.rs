@@ -51,8 +51,9 @@ impl MessageValidator {
     /// Checks the next bytes.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid prefix or a message too many;
-    /// [`Kind::TooLarge`](crate::error::Kind::TooLarge) for a message beyond the limit.
+    /// [`Kind::WrongFrame`](crate::error::Kind::WrongFrame) for an invalid prefix;
+    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod), which is `UNIMPLEMENTED`, for a
+    /// message too many; [`Kind::TooLarge`](crate::error::Kind::TooLarge) for a message beyond the limit.
     pub(super) fn read(&mut self, mut data: &[u8]) -> Result<()> {
         while let Some(boundary) = self.scanner.next(&mut data) {
             match boundary {
@@ -89,7 +90,8 @@ impl MessageValidator {
     /// Checks the end of the request.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if a message is incomplete or missing.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if a message is incomplete;
+    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod) without a message.
     pub(super) fn end(&self) -> Result<()> {
         match self.scanner {
             MessageScanner::InPrefix { received: 0, .. }

@@ -317,6 +317,7 @@ impl Call {
             | Kind::NotFound
             | Kind::WrongMethod
             | Kind::WrongMediaType
+            | Kind::WrongFrame
             | Kind::Unauthenticated
             | Kind::TooLarge
             | Kind::Limited

@@ -2,6 +2,7 @@
 //! same for all doors are in the other files, by [`Door`](crate::support::Door).
 
 mod coded;
+mod conformance;
 mod errors;
 mod lifetime;
 mod messages;

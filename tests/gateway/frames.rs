@@ -52,38 +52,67 @@ async fn an_error_about_a_request_that_is_not_one_message_says_what_it_is() {
     let mut over = frame(0, &[]);
     over[1..5].copy_from_slice(&u32::MAX.to_be_bytes());
     let cases = [
-        (vec![], "missing_message", "no message"),
-        (half.to_vec(), "incomplete_body", &announced),
-        (whole[..3].to_vec(), "incomplete_body", "five bytes"),
+        (vec![], Code::Unimplemented, "missing_message", "no message"),
+        (
+            half.to_vec(),
+            Code::InvalidArgument,
+            "incomplete_body",
+            &announced,
+        ),
+        (
+            whole[..3].to_vec(),
+            Code::InvalidArgument,
+            "incomplete_body",
+            "five bytes",
+        ),
         (
             [&whole[..], &whole].concat(),
+            Code::Unimplemented,
             "too_many_messages",
             "exactly one",
         ),
         (
             [&whole[..], &frame(0, &[])].concat(),
+            Code::Unimplemented,
             "too_many_messages",
             "exactly one",
         ),
         (
             [&whole[..], &whole[..4]].concat(),
+            Code::InvalidArgument,
             "incomplete_body",
             "five bytes",
         ),
-        (frame(1, &hello()), "invalid_frame", "grpc-encoding"),
-        (frame(2, &hello()), "invalid_frame", "first byte is 2"),
+        (
+            frame(1, &hello()),
+            Code::Internal,
+            "invalid_frame",
+            "grpc-encoding",
+        ),
+        (
+            frame(2, &hello()),
+            Code::Internal,
+            "invalid_frame",
+            "first byte is 2",
+        ),
         (
             frame(128, b"x-y: z\r\n"),
+            Code::Internal,
             "invalid_frame",
             "first byte is 128",
         ),
-        (frame(0, &[255; 9]), "invalid_protobuf", ""),
+        (
+            frame(0, &[255; 9]),
+            Code::InvalidArgument,
+            "invalid_protobuf",
+            "",
+        ),
     ];
     for form in Form::ALL {
         for path in [UNARY, STREAM, HEALTH] {
-            for (body, reason, words) in &cases {
+            for (body, code, reason, words) in &cases {
                 let answer = call(&gateway, form, path, &[], body).await;
-                let message = answer.failed(Code::InvalidArgument, reason);
+                let message = answer.failed(*code, reason);
                 assert!(message.contains(words), "{form:?} {path}: {message}");
             }
             let answer = call(&gateway, form, path, &[], &over).await;
@@ -112,7 +141,11 @@ async fn reflection_does_not_end_with_ok_when_a_question_does_not_arrive() {
                 // the request.
                 assert!(answer.messages.len() <= answers, "{answer:?}");
                 answer.messages.clear();
-                answer.failed(Code::InvalidArgument, reason);
+                let code = match reason {
+                    "invalid_frame" => Code::Internal,
+                    _ => Code::InvalidArgument,
+                };
+                answer.failed(code, reason);
             }
             let answer = call(&gateway, form, path, &[], &[&whole[..], &whole].concat())
                 .await

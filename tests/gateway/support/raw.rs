@@ -2,7 +2,7 @@
 //! binary and as text.
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
@@ -70,10 +70,23 @@ pub async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Answer {
+    request(gateway, "POST", path, is_http2, headers, body).await
+}
+
+/// Sends a request of any HTTP method.
+pub async fn request(
+    gateway: &Gateway,
+    method: &str,
+    path: &str,
+    is_http2: bool,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Answer {
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
     let body = body.into();
     let call = async {
         let (head, body, trailers) = if is_http2 {
-            let mut request = Request::post(gateway.url(path));
+            let mut request = Request::builder().method(method).uri(gateway.url(path));
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
@@ -93,7 +106,7 @@ pub async fn send(
             let trailers = body.trailers().cloned();
             ((head.status, head.headers), body.to_bytes(), trailers)
         } else {
-            let mut post = http().post(gateway.url(path)).body(body);
+            let mut post = http().request(method, gateway.url(path)).body(body);
             for (name, value) in headers {
                 post = post.header(*name, *value);
             }

@@ -45,11 +45,11 @@ const (
 	ErrorReason_ERROR_REASON_INVALID_JSON ErrorReason = 2
 	// INVALID_ARGUMENT. The message is not valid protobuf.
 	ErrorReason_ERROR_REASON_INVALID_PROTOBUF ErrorReason = 3
-	// INVALID_ARGUMENT. The body does not have the framing of gRPC.
+	// INTERNAL, as gRPC and Connect define it. The body does not have their framing: correct the request.
 	ErrorReason_ERROR_REASON_INVALID_FRAME ErrorReason = 4
-	// INVALID_ARGUMENT. The call has no message.
+	// UNIMPLEMENTED. The call has no message.
 	ErrorReason_ERROR_REASON_MISSING_MESSAGE ErrorReason = 5
-	// INVALID_ARGUMENT. The call has more than one message.
+	// UNIMPLEMENTED. The call has more than one message.
 	ErrorReason_ERROR_REASON_TOO_MANY_MESSAGES ErrorReason = 6
 	// INVALID_ARGUMENT. The request has no host, or several hosts.
 	ErrorReason_ERROR_REASON_INVALID_HOST ErrorReason = 7

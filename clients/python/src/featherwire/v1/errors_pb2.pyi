@@ -43,11 +43,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_PROTOBUF: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT. The message is not valid protobuf."""
     ERROR_REASON_INVALID_FRAME: _ErrorReason.ValueType  # 4
-    """INVALID_ARGUMENT. The body does not have the framing of gRPC."""
+    """INTERNAL, as gRPC and Connect define it. The body does not have their framing: correct the request."""
     ERROR_REASON_MISSING_MESSAGE: _ErrorReason.ValueType  # 5
-    """INVALID_ARGUMENT. The call has no message."""
+    """UNIMPLEMENTED. The call has no message."""
     ERROR_REASON_TOO_MANY_MESSAGES: _ErrorReason.ValueType  # 6
-    """INVALID_ARGUMENT. The call has more than one message."""
+    """UNIMPLEMENTED. The call has more than one message."""
     ERROR_REASON_INVALID_HOST: _ErrorReason.ValueType  # 7
     """INVALID_ARGUMENT. The request has no host, or several hosts."""
     ERROR_REASON_INVALID_FRAMING: _ErrorReason.ValueType  # 8
@@ -203,11 +203,11 @@ ERROR_REASON_INVALID_JSON: ErrorReason.ValueType  # 2
 ERROR_REASON_INVALID_PROTOBUF: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT. The message is not valid protobuf."""
 ERROR_REASON_INVALID_FRAME: ErrorReason.ValueType  # 4
-"""INVALID_ARGUMENT. The body does not have the framing of gRPC."""
+"""INTERNAL, as gRPC and Connect define it. The body does not have their framing: correct the request."""
 ERROR_REASON_MISSING_MESSAGE: ErrorReason.ValueType  # 5
-"""INVALID_ARGUMENT. The call has no message."""
+"""UNIMPLEMENTED. The call has no message."""
 ERROR_REASON_TOO_MANY_MESSAGES: ErrorReason.ValueType  # 6
-"""INVALID_ARGUMENT. The call has more than one message."""
+"""UNIMPLEMENTED. The call has more than one message."""
 ERROR_REASON_INVALID_HOST: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT. The request has no host, or several hosts."""
 ERROR_REASON_INVALID_FRAMING: ErrorReason.ValueType  # 8

@@ -59,21 +59,21 @@ export enum ErrorReason {
   INVALID_PROTOBUF = 3,
 
   /**
-   * INVALID_ARGUMENT. The body does not have the framing of gRPC.
+   * INTERNAL, as gRPC and Connect define it. The body does not have their framing: correct the request.
    *
    * @generated from enum value: ERROR_REASON_INVALID_FRAME = 4;
    */
   INVALID_FRAME = 4,
 
   /**
-   * INVALID_ARGUMENT. The call has no message.
+   * UNIMPLEMENTED. The call has no message.
    *
    * @generated from enum value: ERROR_REASON_MISSING_MESSAGE = 5;
    */
   MISSING_MESSAGE = 5,
 
   /**
-   * INVALID_ARGUMENT. The call has more than one message.
+   * UNIMPLEMENTED. The call has more than one message.
    *
    * @generated from enum value: ERROR_REASON_TOO_MANY_MESSAGES = 6;
    */
