@@ -17,7 +17,7 @@ OpenAI's API. The same port answers gRPC, gRPC-Web and Connect (`featherwire.v1`
 `1`, not `1.0`.
 - If a member occurs twice in one object, the last one counts.
 - A body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`). Large answers that are \
-not streamed are compressed for clients that send `Accept-Encoding: gzip`.
+not streamed are compressed for clients that send `Accept-Encoding: zstd` or `gzip`.
 - Members that this document does not define are passed on unchanged, in both directions.
 - A member of an answer may have another type than in this document. The upstream's value is passed \
 on unchanged, so that a client gets the rest of the answer.

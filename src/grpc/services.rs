@@ -5,14 +5,17 @@ use std::{convert::Infallible, future::ready};
 
 use axum::{BoxError, body::Body, response::Response};
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Map},
+};
 use http::Request;
 use http_body::Body as HttpBody;
 use tower::Service;
 
 use super::{
     admin,
-    compression::response::compress,
+    compression::response::{compress, compress_stream},
     exchange::{exchange, streamed, unary},
     response,
 };
@@ -35,8 +38,7 @@ use crate::{
 };
 
 /// The answer to a gRPC request, as tonic gives it.
-pub(super) type TonicAnswer =
-    tonic::codegen::BoxFuture<http::Response<tonic::body::Body>, Infallible>;
+type TonicAnswer = Result<http::Response<tonic::body::Body>, Infallible>;
 
 /// The services.
 pub(crate) struct GrpcServices {
@@ -60,8 +62,10 @@ enum Target {
     CreateEmbedding,
     Models,
     Account,
+    WatchConcurrency,
     AdminKeys,
     AdminUsage,
+    ExportCalls,
     Caller,
 }
 
@@ -140,7 +144,8 @@ impl GrpcServices {
         match target {
             Target::CreateChatCompletion => {
                 let answer = |call, message| self.chat.unary(call, message);
-                exchange(request, answer, unary).boxed()
+                let next = move |request| exchange(request, answer, unary);
+                compress(request, next).boxed()
             }
             Target::StreamChatCompletion => {
                 let answer = |call, message| self.chat.stream(call, message);
@@ -148,7 +153,8 @@ impl GrpcServices {
             }
             Target::CreateCompletion => {
                 let answer = |call, message| self.completions.unary(call, message);
-                exchange(request, answer, unary).boxed()
+                let next = move |request| exchange(request, answer, unary);
+                compress(request, next).boxed()
             }
             Target::StreamCompletion => {
                 let answer = |call, message| self.completions.stream(call, message);
@@ -158,17 +164,14 @@ impl GrpcServices {
                 let answer = |call, message| self.embeddings.create(call, message);
                 exchange(request, answer, unary).boxed()
             }
-            // The clone of a server counts one more owner of the service.
-            Target::Models => {
-                let mut models = self.models.clone();
-                // Only the answers of this service are worth compressing.
-                let answer = compress(request, move |request| models.call(request));
-                answer.map(of_tonic).boxed()
-            }
-            Target::Account => self.account.clone().call(request).map(of_tonic).boxed(),
-            Target::AdminUsage => self.admin_usage.clone().call(request).map(of_tonic).boxed(),
-            Target::Caller => self.caller.clone().call(request).map(of_tonic).boxed(),
-            Target::AdminKeys => self.admin_keys.clone().call(request).map(of_tonic).boxed(),
+            Target::Models => compress(request, by_tonic(&self.models)).boxed(),
+            Target::Account => compress(request, by_tonic(&self.account)).boxed(),
+            // The list of all keys may be large.
+            Target::WatchConcurrency => compress_stream(request, by_tonic(&self.account)).boxed(),
+            Target::AdminUsage => compress(request, by_tonic(&self.admin_usage)).boxed(),
+            Target::ExportCalls => by_tonic(&self.admin_usage)(request).boxed(),
+            Target::Caller => compress(request, by_tonic(&self.caller)).boxed(),
+            Target::AdminKeys => compress(request, by_tonic(&self.admin_keys)).boxed(),
         }
     }
 }
@@ -189,8 +192,10 @@ impl Target {
             },
             (embedding_service_server::SERVICE_NAME, "CreateEmbedding") => Self::CreateEmbedding,
             (model_service_server::SERVICE_NAME, _) => Self::Models,
+            (account_service_server::SERVICE_NAME, "WatchConcurrency") => Self::WatchConcurrency,
             (account_service_server::SERVICE_NAME, _) => Self::Account,
             (key_service_server::SERVICE_NAME, _) => Self::AdminKeys,
+            (usage_service_server::SERVICE_NAME, "ExportCalls") => Self::ExportCalls,
             (usage_service_server::SERVICE_NAME, _) => Self::AdminUsage,
             (caller_service_server::SERVICE_NAME, _) => Self::Caller,
             _ => return None,
@@ -204,7 +209,24 @@ fn split(path: &str) -> Option<(&str, &str)> {
     (!method.is_empty()).then_some((service, method))
 }
 
-fn of_tonic(answer: Result<http::Response<tonic::body::Body>, Infallible>) -> Response {
+/// Answers by a server of tonic. The clone of a server counts one more owner of the service.
+fn by_tonic<B, S>(server: &S) -> impl FnOnce(Request<B>) -> Answer<S::Future> + use<B, S>
+where
+    S: Service<Request<B>, Response = http::Response<tonic::body::Body>, Error = Infallible>
+        + Clone,
+{
+    let mut server = server.clone();
+    move |request| {
+        server
+            .call(request)
+            .map(of_tonic as fn(TonicAnswer) -> Response)
+    }
+}
+
+/// The answer of a server of tonic.
+type Answer<F> = Map<F, fn(TonicAnswer) -> Response>;
+
+fn of_tonic(answer: TonicAnswer) -> Response {
     match answer {
         Ok(response) => response.map(Body::new),
         Err(impossible) => match impossible {},

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 
 use super::limit::BodyLimit;
 use crate::{
-    coding::{COMPRESSED_MIN, Coding, Gzip, Undecodable, accepts_gzip},
+    coding::{Accepted, COMPRESSED_MIN, Coding, Compressed, Undecodable},
     error::{Error, ErrorCode, Result},
     service::Call,
 };
@@ -26,7 +26,7 @@ const ACCEPTED: &str = "gzip, deflate, zstd";
 const CODINGS_MAX: usize = 4;
 
 /// Refuses requests with codings that the gateway does not accept. Passes others to `next`, and
-/// compresses large JSON answers for callers who accept gzip.
+/// compresses large JSON answers for callers who accept that.
 pub(crate) async fn negotiate<F: Future<Output = Response>>(
     request: Request,
     next: impl FnOnce(Request) -> F,
@@ -38,7 +38,7 @@ pub(crate) async fn negotiate<F: Future<Output = Response>>(
             .insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         return response;
     }
-    let is_wanted = accepts_gzip(request.headers());
+    let accepted = Accepted::of_http(request.headers());
     let mut response = next(request).await;
     let headers = response.headers_mut();
     let is_json = headers
@@ -47,32 +47,34 @@ pub(crate) async fn negotiate<F: Future<Output = Response>>(
     if !is_json || headers.contains_key(header::CONTENT_ENCODING) {
         return response;
     }
-    if response
-        .body()
-        .size_hint()
-        .exact()
-        .is_none_or(|bytes| bytes < COMPRESSED_MIN)
-    {
+    let Some(bytes) = response.body().size_hint().exact() else {
         return response;
+    };
+    let coding = accepted.coding(usize::try_from(bytes).unwrap_or(usize::MAX));
+    if coding.is_some() || bytes >= COMPRESSED_MIN {
+        vary(&mut response);
     }
-    vary(&mut response);
-    if !is_wanted {
-        return response;
+    match coding {
+        // In memory of its own, because it is rare.
+        Some(coding) => Box::pin(compressed(coding, response)).await,
+        None => response,
     }
-    // In memory of its own, because it is rare.
-    Box::pin(compressed(response)).await
 }
 
-async fn compressed(response: Response) -> Response {
+async fn compressed(coding: Coding, response: Response) -> Response {
     let (mut head, body) = response.into_parts();
     // The body is already in memory, so its length is known.
     let Ok(body) = body.collect().await else {
         return Error::internal("reading an answer from memory failed").into_response();
     };
-    head.headers
-        .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let body = body.to_bytes();
+    let Ok(compressed) = Compressed::new(coding, body.clone()) else {
+        return Response::from_parts(head, body.into());
+    };
+    let coding = HeaderValue::from_static(coding.name());
+    head.headers.insert(header::CONTENT_ENCODING, coding);
     head.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(head, Body::new(Gzip::new(body.to_bytes())))
+    Response::from_parts(head, Body::new(compressed))
 }
 
 /// Adds the header that says that the answer depends on `Accept-Encoding`.

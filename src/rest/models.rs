@@ -14,7 +14,7 @@ use super::{
     state::RestState,
 };
 use crate::{
-    coding,
+    coding::Accepted,
     error::{Error, Result},
     proto::v1::{GetModelRequest, TokenizeRequest},
     service::{Call, Reply, models::WholeCatalogue},
@@ -31,8 +31,8 @@ pub(super) async fn list(
     let models = &state.services.models;
     match call.run_part(async { ModelsQuery::read(&uri) }).await? {
         ModelsQuery::Complete => {
-            let accepts_gzip = coding::accepts_gzip(&headers);
-            Ok(complete_catalogue(models.whole(call, accepts_gzip).await?))
+            let accepted = Accepted::of_http(&headers);
+            Ok(complete_catalogue(models.whole(call, accepted).await?))
         }
         ModelsQuery::Page(request) => {
             let list = models.list(call, request).await?;
@@ -47,15 +47,16 @@ pub(super) async fn list(
 
 /// The cached JSON text. It has several MB, and is neither copied nor compressed for each caller.
 fn complete_catalogue(catalogue: WholeCatalogue) -> Response {
-    let is_gzip = catalogue.is_gzip;
+    let coding = catalogue.coding;
     let mut response = with_body(catalogue.list.into(), "application/json", HeaderMap::new());
     response
         .headers_mut()
         .insert(header::AGE, HeaderValue::from(catalogue.age.as_secs()));
-    if is_gzip {
+    if let Some(coding) = coding {
+        let coding = HeaderValue::from_static(coding.name());
         response
             .headers_mut()
-            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            .insert(header::CONTENT_ENCODING, coding);
     }
     compression::vary(&mut response);
     response

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{call::Call, prepared, reply::Reply, validate};
 use crate::{
+    coding::{Accepted, Coding},
     error::{Error, Result},
     proto::v1::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter,
@@ -29,8 +30,8 @@ pub struct Models {
 pub struct WholeCatalogue {
     /// The list of models as a JSON document.
     pub list: Bytes,
-    /// Whether the list is compressed by gzip.
-    pub is_gzip: bool,
+    /// How the list is compressed.
+    pub coding: Option<Coding>,
     /// How long ago it was fetched.
     pub age: Duration,
 }
@@ -44,27 +45,28 @@ impl Models {
         }
     }
 
-    /// The complete catalogue as it is cached, compressed by gzip if the caller `accepts_gzip`. For
-    /// a key that may use only some models, the list has only these, and is not compressed.
+    /// The complete catalogue as it is cached, in the coding that the caller accepts. For a key that
+    /// may use only some models, the list has only these, and is not compressed.
     ///
     /// # Errors
     /// The meaning of the upstream's reply to the first fetch.
-    pub async fn whole(&self, call: Call, accepts_gzip: bool) -> Result<WholeCatalogue> {
+    pub async fn whole(&self, call: Call, accepted: Accepted) -> Result<WholeCatalogue> {
         call.note_rpc("ListModels");
         let whole = async {
             let copy = self.catalogue.get(options(&call)).await?;
             let is_limited = call.identity.is_limited_to_models();
-            let is_gzip = accepts_gzip && !is_limited;
-            let list = if is_limited {
-                copy.list_of(|id| self.may_see(&call, id))
-            } else if is_gzip {
-                copy.list_gzip().await?
-            } else {
-                copy.list()
+            let list = match is_limited {
+                true => copy.list_of(|id| self.may_see(&call, id)),
+                false => copy.list(),
+            };
+            let coding = accepted.coding(list.len()).filter(|_| !is_limited);
+            let list = match coding {
+                Some(coding) => copy.list_in(coding).await?,
+                None => list,
             };
             Ok(WholeCatalogue {
                 list,
-                is_gzip,
+                coding,
                 age: copy.age(),
             })
         };

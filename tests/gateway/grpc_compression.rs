@@ -1,20 +1,19 @@
 //! Compressed gRPC messages, in each of its forms.
 
-use std::io::Read;
-
 use bytesize::ByteSize;
 use featherwire::{
     emulator::EmulatorConfig,
     proto::v1::{
-        CreateChatCompletionResponse, ListModelsRequest, ListModelsResponse,
+        Concurrency, CreateChatCompletionResponse, ListModelsRequest, ListModelsResponse,
         StreamChatCompletionResponse, chat_service_client::ChatServiceClient,
     },
 };
 use prost::Message;
+use serde_json::json;
 use tonic::Code;
 
 use crate::{
-    http_compression::{gzip, raw_deflate, zlib, zstd},
+    http_compression::{decoded, gzip, raw_deflate, zlib, zstd},
     support::{
         Emulator, Gateway, MODEL, Reply, Scripted,
         door::message,
@@ -27,6 +26,7 @@ use crate::{
 const UNARY: &str = "/featherwire.v1.ChatService/CreateChatCompletion";
 const STREAM: &str = "/featherwire.v1.ChatService/StreamChatCompletion";
 const MODELS: &str = "/featherwire.v1.ModelService/ListModels";
+const WATCH: &str = "/featherwire.v1.AccountService/WatchConcurrency";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
@@ -230,18 +230,20 @@ async fn only_large_pages_of_the_catalogue_are_compressed_for_callers_who_accept
         };
         let plain = models(400, "identity").await;
         assert!(!plain.head.contains_key("grpc-encoding") && plain.messages[0].0 == 0);
-        for accept in ["gzip", "identity,deflate,gzip", "zstd, GZIP"] {
+        for (accept, coding) in [
+            ("gzip", "gzip"),
+            ("identity,deflate,gzip", "gzip"),
+            ("zstd, GZIP", "zstd"),
+            ("gzip,ZSTD", "zstd"),
+        ] {
             let packed = models(400, accept).await;
             assert_eq!(
                 (&packed.head["grpc-encoding"], packed.messages[0].0),
-                (&"gzip".parse().unwrap(), 1),
+                (&coding.parse().unwrap(), 1),
                 "{accept}"
             );
             assert!(packed.messages[0].1.len() < plain.messages[0].1.len() / 2);
-            let mut message = Vec::new();
-            flate2::read::GzDecoder::new(&packed.messages[0].1[..])
-                .read_to_end(&mut message)
-                .unwrap();
+            let message = decoded(coding, &packed.messages[0].1);
             let (packed, plain) = (
                 ListModelsResponse::decode(&message[..]),
                 &plain.messages[0].1[..],
@@ -251,7 +253,7 @@ async fn only_large_pages_of_the_catalogue_are_compressed_for_callers_who_accept
                 ListModelsResponse::decode(plain).unwrap().models
             );
         }
-        for accept in ["", "identity", "br", "gzipped"] {
+        for accept in ["", "identity", "deflate", "br", "gzipped"] {
             assert!(
                 !models(400, accept).await.head.contains_key("grpc-encoding"),
                 "{accept}"
@@ -297,9 +299,50 @@ async fn only_large_pages_of_the_catalogue_are_compressed_for_callers_who_accept
         assert!(!answer.head.contains_key("grpc-encoding"));
         assert!(
             answer.messages.iter().all(|(flag, _)| *flag == 0),
-            "a stream is never compressed"
+            "a stream of chunks is never compressed"
         );
     }
+    let text = "long ".repeat(5000);
+    let upstream = Scripted::always(Reply::Json(200, whole(&text))).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for form in Form::ALL {
+        for coding in ["gzip", "zstd"] {
+            let headers = [("grpc-accept-encoding", coding)];
+            let answer = call(&gateway, form, UNARY, &headers, &body).await.ok();
+            assert_eq!(answer.head["grpc-encoding"], coding, "{form:?}");
+            let (flag, message) = &answer.messages[0];
+            let message = decoded(coding, message);
+            let message = CreateChatCompletionResponse::decode(&message[..]).unwrap();
+            let content = &message.choices[0].message.as_ref().unwrap().content;
+            assert_eq!((*flag, content.as_deref()), (1, Some(&*text)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_message_about_units_is_compressed_alone() {
+    let request = json!({"id": "a".repeat(36), "model": MODEL, "cost": 1});
+    let snapshot = json!({"limit": 8, "used_cost": 0, "requests": vec![request; 400]});
+    let snapshot = Reply::EventsThenSilence(vec![snapshot.to_string()]);
+    let upstream = Scripted::always(snapshot).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let gateway = &gateway;
+    let watch = async |form: Form, coding: &'static str, flag: u8| {
+        let headers = [("grpc-accept-encoding", coding), ("grpc-timeout", "2S")];
+        let answer = call(gateway, form, WATCH, &headers, &frame(0, b"")).await;
+        assert_eq!(answer.status.code(), Code::DeadlineExceeded);
+        assert_eq!(answer.messages[0].0, flag, "{form:?} {coding}");
+        let message = match flag {
+            1 => decoded(coding, &answer.messages[0].1),
+            _ => answer.messages[0].1.clone(),
+        };
+        let units = Concurrency::decode(&message[..]).unwrap();
+        assert_eq!(units.requests.len(), 400);
+    };
+    let watches = Form::ALL.into_iter().flat_map(|form| {
+        [("zstd", 1), ("gzip", 1), ("identity", 0)].map(|(coding, flag)| watch(form, coding, flag))
+    });
+    futures_util::future::join_all(watches).await;
 }
 
 #[tokio::test]

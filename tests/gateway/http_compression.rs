@@ -56,6 +56,20 @@ pub fn zstd(data: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(data, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
+/// The data in gzip or zstd. The decoder of zstd is not the gateway's encoder's.
+pub fn decoded(coding: &str, data: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    match coding {
+        "gzip" => GzDecoder::new(data).read_to_end(&mut decoded).unwrap(),
+        "zstd" => {
+            let mut decoder = ruzstd::decoding::StreamingDecoder::new(data).unwrap();
+            decoder.read_to_end(&mut decoded).unwrap()
+        }
+        _ => panic!("{coding}"),
+    };
+    decoded
+}
+
 #[tokio::test]
 async fn a_compressed_request_is_the_request_that_was_compressed() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
@@ -190,10 +204,8 @@ async fn get(gateway: &Gateway, path: &str, accept: &str) -> (HeaderMap, Vec<u8>
     )
 }
 
-fn unzipped(data: &[u8]) -> Value {
-    let mut text = Vec::new();
-    GzDecoder::new(data).read_to_end(&mut text).unwrap();
-    serde_json::from_slice(&text).unwrap()
+fn uncompressed(coding: &str, data: &[u8]) -> Value {
+    serde_json::from_slice(&decoded(coding, data)).unwrap()
 }
 
 fn varies(head: &HeaderMap) -> bool {
@@ -219,14 +231,25 @@ async fn large_answers_are_compressed_for_callers_who_accept_it() {
         );
         assert_eq!(head["content-length"], plain.len().to_string());
         let plain: Value = serde_json::from_slice(&plain).unwrap();
-        for _ in 0..2 {
-            let (head, compressed) = get(&gateway, path, "br;q=1.0, gzip;q=0.8").await;
-            assert_eq!(head["content-encoding"], "gzip", "{path}");
+        for (accepted, coding) in [
+            ("br;q=1.0, gzip;q=0.8", "gzip"),
+            ("gzip, zstd;q=0.9", "gzip"),
+            ("*, zstd;q=0", "gzip"),
+            ("gzip, deflate, br, zstd", "zstd"),
+            ("zstd, identity;q=0.5", "zstd"),
+            ("*", "zstd"),
+        ]
+        .repeat(2)
+        {
+            let (head, compressed) = get(&gateway, path, accepted).await;
+            assert_eq!(head["content-encoding"], coding, "{path} {accepted}");
             assert!(varies(&head) && head["content-type"] == "application/json");
-            assert!(unzipped(&compressed) == plain, "{path}");
+            assert!(uncompressed(coding, &compressed) == plain, "{path}");
         }
-        let (head, _) = get(&gateway, path, "br, gzip;q=0").await;
-        assert!(!head.contains_key("content-encoding"));
+        for refused in ["br, gzip;q=0", "gzip;q=0.5, identity", "deflate", ""] {
+            let (head, _) = get(&gateway, path, refused).await;
+            assert!(!head.contains_key("content-encoding"), "{refused}");
+        }
     }
     let (head, compressed) = get(&gateway, "/v1/models", "gzip").await;
     let asked = http()
@@ -248,6 +271,14 @@ async fn large_answers_are_compressed_for_callers_who_accept_it() {
         !head.contains_key("content-encoding"),
         "small answers are not compressed"
     );
+    let one = format!("/v1/models/{MODEL}");
+    let (_, plain) = get(&gateway, &one, "identity").await;
+    for accepted in ["gzip, identity;q=0", "gzip, *;q=0"] {
+        let (head, compressed) = get(&gateway, &one, accepted).await;
+        assert_eq!(head["content-encoding"], "gzip", "nothing else is accepted");
+        assert!(varies(&head));
+        assert!(decoded("gzip", &compressed) == plain);
+    }
 }
 
 #[tokio::test]

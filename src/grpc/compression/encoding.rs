@@ -64,13 +64,18 @@ pub(in crate::grpc) fn announce(headers: &mut HeaderMap) {
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
 }
 
-/// Whether the caller accepts messages that are compressed by gzip.
-pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+/// The coding that the caller accepts for large messages: zstd before gzip, because it is faster and
+/// smaller. The header has no weights.
+pub(in crate::grpc) fn accepted(headers: &HeaderMap) -> Option<Coding> {
     let values = headers
         .get_all(ACCEPT_ENCODING)
         .iter()
         .filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .any(|name| Coding::named(name.trim()) == Some(Coding::Gzip))
+    let names = values.flat_map(|value| value.split(','));
+    let codings = names.filter_map(|name| Coding::named(name.trim()));
+    codings.fold(None, |best, coding| match coding {
+        Coding::Deflate => best,
+        Coding::Gzip => best.or(Some(coding)),
+        Coding::Zstd => Some(coding),
+    })
 }

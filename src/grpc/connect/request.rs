@@ -14,7 +14,7 @@ use super::{
     query::Query,
 };
 use crate::{
-    coding::{self, Coding},
+    coding::{Accepted, Coding},
     error::{Error, ErrorCode, Result},
     grpc::{compression::encoding, content_type, methods::Method, request::MessageChecks},
     service::Door,
@@ -22,9 +22,12 @@ use crate::{
 
 const VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
 const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
-const STREAM_CODING: HeaderName = HeaderName::from_static("connect-content-encoding");
+pub(super) const STREAM_CODING: HeaderName = HeaderName::from_static("connect-content-encoding");
 const STREAM_ACCEPTED: HeaderName = HeaderName::from_static("connect-accept-encoding");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// The method whose answers are numbers.
+const EMBEDDING: &str = "/featherwire.v1.EmbeddingService/CreateEmbedding";
 
 /// The codings of requests that the gateway accepts.
 const CODINGS: &str = "gzip, deflate, zstd";
@@ -41,8 +44,8 @@ pub(super) struct Answer {
     pub(super) form: Form,
     /// The type of the messages, if they are converted to JSON.
     pub(super) message: Option<MessageDescriptor>,
-    /// Whether the caller takes a body that is compressed with gzip.
-    pub(super) takes_gzip: bool,
+    /// The codings that the caller accepts. None for what becomes hardly smaller.
+    pub(super) accepted: Accepted,
     /// Whether it may be in a cache: no cache keeps the answer to a `POST`.
     pub(super) is_get: bool,
 }
@@ -74,9 +77,10 @@ pub(super) fn translate(
     let answer = Answer {
         form,
         message: message.map(|method| method.output()),
-        takes_gzip: match head.headers.contains_key(header::ACCEPT_ENCODING) {
-            true => coding::accepts_gzip(&head.headers),
-            false => read.coding == Some(Coding::Gzip),
+        accepted: match form.codec {
+            // Binary embeddings become only 5 to 8 % smaller.
+            Codec::Proto if path == EMBEDDING => Accepted::default(),
+            _ => accepted(&head.headers, form, read.coding),
         },
         is_get: head.method == Verb::GET,
     };
@@ -232,6 +236,18 @@ fn coding(name: &str, value: Option<&[u8]>, form: Form) -> Result<Option<Coding>
         };
         Box::new(Refusal::new(error, Some(form)).with_header(accepted, CODINGS))
     })
+}
+
+/// What the caller accepts. Without the header it is the coding of the request.
+fn accepted(headers: &HeaderMap, form: Form, coding: Option<Coding>) -> Accepted {
+    let name = match form.is_stream {
+        true => STREAM_ACCEPTED,
+        false => header::ACCEPT_ENCODING,
+    };
+    match headers.contains_key(&name) {
+        true => Accepted::of_connect(headers, &name),
+        false => Accepted::only(coding),
+    }
 }
 
 /// A request may leave the version out, so that people can write requests by hand.

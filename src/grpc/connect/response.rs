@@ -7,9 +7,13 @@ use http_body_util::BodyExt;
 use prost_reflect::MessageDescriptor;
 use tonic::{Code, Status};
 
-use super::{error, json, request::Answer, stream::StreamBody};
+use super::{
+    error, json,
+    request::{Answer, STREAM_CODING},
+    stream::StreamBody,
+};
 use crate::{
-    coding::{COMPRESSED_MIN, Coding, Gzip},
+    coding::{COMPRESSED_MIN, Compressed},
     error::{Error, Result},
     grpc::message_scanner::{PREFIX_BYTES, Prefix},
     offload,
@@ -34,7 +38,13 @@ pub(super) async fn translate(answer: Answer, response: Response) -> Response {
             // A buffering proxy would send the complete stream at its end.
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-            let body = StreamBody::new(body, answer.message);
+            // Only large messages are compressed, and each says whether it is.
+            let coding = answer.accepted.coding(usize::MAX);
+            if let Some(coding) = coding {
+                let coding = HeaderValue::from_static(coding.name());
+                headers.insert(STREAM_CODING, coding);
+            }
+            let body = StreamBody::new(body, answer.message, coding);
             Response::from_parts(head, Body::new(body))
         }
         (None, false) => unary(answer, head, body).await,
@@ -85,17 +95,21 @@ async fn unary(answer: Answer, mut head: Parts, body: Body) -> Response {
     };
     let headers = &mut head.headers;
     headers.insert(header::CONTENT_TYPE, answer.form.media_type());
-    let is_large = message.len() as u64 >= COMPRESSED_MIN;
-    if is_large {
+    let coding = answer.accepted.coding(message.len());
+    if coding.is_some() || message.len() as u64 >= COMPRESSED_MIN {
         headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
-    let body = match is_large && answer.takes_gzip {
-        false => message.into(),
-        true => {
-            let gzip = HeaderValue::from_static(Coding::Gzip.name());
-            headers.insert(header::CONTENT_ENCODING, gzip);
-            Body::new(Gzip::new(message))
+    let compressed = coding.and_then(|coding| {
+        let body = Compressed::new(coding, message.clone()).ok()?;
+        Some((coding, body))
+    });
+    let body = match compressed {
+        Some((coding, body)) => {
+            let coding = HeaderValue::from_static(coding.name());
+            headers.insert(header::CONTENT_ENCODING, coding);
+            Body::new(body)
         }
+        None => message.into(),
     };
     Response::from_parts(head, body)
 }

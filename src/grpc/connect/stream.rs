@@ -15,8 +15,12 @@ use tonic::{Code, Status};
 
 use super::{error, json};
 use crate::{
+    coding::Coding,
     error::{Error, Result},
-    grpc::message_scanner::{PREFIX_BYTES, Prefix},
+    grpc::{
+        compression::response::compress_large,
+        message_scanner::{PREFIX_BYTES, Prefix},
+    },
     offload,
 };
 
@@ -25,17 +29,24 @@ pub(super) struct StreamBody {
     /// `None` after the end.
     body: Option<Body>,
     json: Option<Converter>,
+    /// How large messages are compressed.
+    coding: Option<Coding>,
 }
 
 impl StreamBody {
-    /// The answer in `body`. Its messages become JSON if their type is given.
-    pub(super) fn new(body: Body, message: Option<MessageDescriptor>) -> Self {
+    /// The answer in `body`. Its messages become JSON if their type is given, and large ones are
+    /// compressed if there is a coding.
+    pub(super) fn new(
+        body: Body,
+        message: Option<MessageDescriptor>,
+        coding: Option<Coding>,
+    ) -> Self {
         let json = message.map(|message| Converter {
             message,
             received: BytesMut::new(),
         });
         let body = Some(body);
-        Self { body, json }
+        Self { body, json, coding }
     }
 
     /// The end of the stream, with the status and the metadata of these trailers.
@@ -74,11 +85,16 @@ impl HttpBody for StreamBody {
                     return Poll::Ready(Some(Ok(Frame::data(end))));
                 }
             };
+            let coding = this.coding;
+            let compressed = |data| match coding {
+                Some(coding) => compress_large(coding, data),
+                None => data,
+            };
             let data = match (frame, &mut this.json) {
-                (Ok(data), None) => data,
+                (Ok(data), None) => compressed(data),
                 (Ok(data), Some(json)) => match json.convert(data) {
                     Ok(converted) if converted.is_empty() => continue,
-                    Ok(converted) => converted,
+                    Ok(converted) => compressed(converted),
                     Err(error) => this.fail(error),
                 },
                 (Err(frame), _) => {
@@ -169,7 +185,9 @@ mod tests {
         let frames: Vec<_> = frames.map(Ok::<_, axum::Error>).collect();
         let message = is_json.then(|| json::method(STREAM).unwrap().output());
         let body = Body::new(Frames::new(stream::iter(frames).boxed()));
-        let collected = StreamBody::new(body, message).collect().now_or_never();
+        let collected = StreamBody::new(body, message, None)
+            .collect()
+            .now_or_never();
         collected.unwrap().unwrap().to_bytes().to_vec()
     }
 

@@ -1,12 +1,13 @@
 //! The list of models at one time: its text, and an index.
 
-use std::{io::Write, ops::Range, time::Duration};
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::suggestions::SimilarIds;
 use crate::{
+    coding::{Coding, Effort},
     error::{Error, Result},
     json,
     proto::v1::{Model, ModelFilter},
@@ -24,8 +25,9 @@ pub struct Snapshot {
     pub(super) text: Bytes,
     /// How many bytes of the text are the list.
     pub(super) list_bytes: usize,
-    /// The compressed list, from the first time that a caller asks for it.
+    /// The compressed lists, each from the first time that a caller asks for it.
     pub(super) gzip: OnceCell<Bytes>,
+    pub(super) zstd: OnceCell<Bytes>,
     /// All ids in lower case, concatenated.
     pub(super) lower_ids: String,
     /// Sorted by id.
@@ -104,19 +106,25 @@ impl Snapshot {
         list.into()
     }
 
-    /// [`list`](Self::list), compressed with gzip. It is compressed once, on a thread of its own,
-    /// because several MB take a while.
+    /// [`list`](Self::list), compressed. It is compressed once, on a thread of its own, because
+    /// several MB take a while, and with more effort than an answer for one caller.
     ///
     /// # Errors
     /// [`Kind::Internal`](crate::error::Kind::Internal) if there is no thread.
-    pub async fn list_gzip(&self) -> Result<Bytes> {
+    pub async fn list_in(&self, coding: Coding) -> Result<Bytes> {
         let compress = async || {
             let list = self.list();
-            tokio::task::spawn_blocking(move || gzip(&list))
+            tokio::task::spawn_blocking(move || coding.compress(Effort::More, &list))
                 .await
                 .map_err(Error::internal)?
+                .map(Bytes::from)
+                .map_err(Error::internal)
         };
-        self.gzip.get_or_try_init(compress).await.cloned()
+        let compressed = match coding {
+            Coding::Zstd => &self.zstd,
+            Coding::Gzip | Coding::Deflate => &self.gzip,
+        };
+        compressed.get_or_try_init(compress).await.cloned()
     }
 
     /// The model `id`.
@@ -210,12 +218,6 @@ impl Snapshot {
             .get(entry.lower_id.start as usize..entry.lower_id.end as usize)
             .unwrap_or_default()
     }
-}
-
-fn gzip(text: &[u8]) -> Result<Bytes> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text).map_err(Error::internal)?;
-    encoder.finish().map(Bytes::from).map_err(Error::internal)
 }
 
 /// A filter, prepared for many models.

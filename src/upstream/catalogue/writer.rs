@@ -219,11 +219,12 @@ impl Writer {
         let similar = SimilarIds::new(
             shown.filter_map(|(position, entry)| Some((position, lower_id(entry)?))),
         );
-        let (text, gzip, fetched_at) = (text.into(), OnceCell::new(), Instant::now());
+        let (text, fetched_at) = (text.into(), Instant::now());
         Ok(Snapshot {
             text,
             list_bytes,
-            gzip,
+            gzip: OnceCell::new(),
+            zstd: OnceCell::new(),
             lower_ids,
             entries,
             similar,

@@ -1,10 +1,10 @@
 //! Compressed messages, and the limits of messages.
 
-use std::{convert::Infallible, io::Read};
+use std::convert::Infallible;
 
 use bytes::Bytes;
 use bytesize::ByteSize;
-use featherwire::emulator::EmulatorConfig;
+use featherwire::{emulator::EmulatorConfig, proto::v1::Concurrency};
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::StreamBody;
@@ -13,15 +13,17 @@ use serde_json::json;
 
 use super::{CHAT, MODELS, STREAM, error_of, post, told};
 use crate::{
-    http_compression::{gzip, raw_deflate, zlib, zstd},
+    http_compression::{decoded, gzip, raw_deflate, zlib, zstd},
     support::{
         Emulator, Gateway, MODEL, Reply, Scripted,
-        connect::{envelope, envelopes, to_json},
+        connect::{envelope, envelopes, from_json, to_json},
         door::message,
         prompt,
         scripted::{chunk, finish, whole},
     },
 };
+
+const WATCH_UNITS: &str = "/featherwire.v1.AccountService/WatchConcurrency";
 
 /// A body whose length its client does not know before.
 fn without_length(pieces: Vec<Vec<u8>>) -> reqwest::Body {
@@ -212,26 +214,98 @@ async fn a_large_answer_is_compressed_for_callers_who_take_it() {
     let plain = ask(&[], request.into()).await;
     assert!(plain.body.len() > 16 * 1024);
     assert!(!plain.head.contains_key("content-encoding"));
-    for (headers, body) in [
-        (&[("accept-encoding", "br, gzip")][..], request.into()),
+    let accept = |value| [("accept-encoding", value)];
+    for (headers, body, coding) in [
+        (accept("br, gzip"), request.into(), "gzip"),
+        (accept("zstd"), request.into(), "zstd"),
+        // The first one is what the caller wants most.
+        (accept("gzip, zstd"), request.into(), "gzip"),
+        (accept("zstd, gzip"), request.into(), "zstd"),
+        (accept("gzip;q=0.5, zstd"), request.into(), "zstd"),
         // A caller who compresses can decompress.
-        (&[("content-encoding", "gzip")], gzip(request.as_bytes())),
+        (
+            [("content-encoding", "gzip")],
+            gzip(request.as_bytes()),
+            "gzip",
+        ),
+        (
+            [("content-encoding", "zstd")],
+            zstd(request.as_bytes()),
+            "zstd",
+        ),
     ] {
-        let answer = ask(headers, body).await;
-        assert_eq!(answer.head["content-encoding"], "gzip");
+        let answer = ask(&headers, body).await;
+        assert_eq!(answer.head["content-encoding"], coding, "{headers:?}");
         let vary = answer.head.get_all("vary").iter();
         assert!(vary.into_iter().any(|value| value == "accept-encoding"));
-        let mut text = Vec::new();
-        flate2::read::GzDecoder::new(&*answer.body)
-            .read_to_end(&mut text)
-            .unwrap();
-        assert!(value(&text) == value(&plain.body));
+        let text = decoded(coding, &answer.body);
+        assert!(value(&text) == value(&plain.body), "{headers:?}");
     }
-    for headers in [
-        [("accept-encoding", "zstd")],
-        [("accept-encoding", "gzip;q=0")],
-    ] {
+    for headers in [accept("deflate"), accept("gzip;q=0"), accept("identity")] {
         let answer = ask(&headers, request.into()).await;
         assert!(value(&answer.body) == value(&plain.body), "{headers:?}");
     }
+}
+
+#[tokio::test]
+async fn a_large_message_of_a_stream_is_compressed_for_callers_who_take_it() {
+    let request = json!({"id": "a".repeat(36), "model": MODEL, "cost": 1});
+    let snapshot = json!({"limit": 8, "used_cost": 0, "requests": vec![request; 400]});
+    let snapshot = Reply::EventsThenSilence(vec![snapshot.to_string()]);
+    let upstream = Scripted::always(snapshot).await;
+    let gateway = Gateway::to(upstream.address).await;
+    // The first message; then the call is dropped.
+    let watch = async |headers: &[(&str, &str)], codec: &str| {
+        let message = if codec == "json" { &b"{}"[..] } else { b"" };
+        let watch = crate::support::rest::http().post(gateway.url(WATCH_UNITS));
+        let mut watch = watch.header("content-type", format!("application/connect+{codec}"));
+        for (name, value) in headers {
+            watch = watch.header(*name, *value);
+        }
+        let mut answer = watch.body(envelope(0, message)).send().await.unwrap();
+        let coding = answer.headers().get("connect-content-encoding").cloned();
+        let mut received = Vec::new();
+        loop {
+            received.extend_from_slice(&answer.chunk().await.unwrap().expect("it goes on"));
+            if let Some((&[flag, a, b, c, d], rest)) = received.split_first_chunk()
+                && let Some(first) = rest.get(..u32::from_be_bytes([a, b, c, d]) as usize)
+            {
+                return (coding, flag, first.to_vec());
+            }
+        }
+    };
+    for codec in ["proto", "json"] {
+        let units = |message: &[u8]| match codec {
+            "proto" => Concurrency::decode(message).unwrap(),
+            _ => from_json("Concurrency", message),
+        };
+        let (coding, flag, plain) = watch(&[], codec).await;
+        assert_eq!((coding, flag), (None, 0), "{codec}");
+        assert!(plain.len() > 16 * 1024, "{codec}: {}", plain.len());
+        for (accepted, coding) in [("gzip", "gzip"), ("br, zstd, gzip", "zstd")] {
+            let headers = [("connect-accept-encoding", accepted)];
+            let (named, flag, packed) = watch(&headers, codec).await;
+            assert_eq!(
+                (named.unwrap(), flag),
+                (coding.parse().unwrap(), 1),
+                "{codec}"
+            );
+            assert!(packed.len() < plain.len() / 4, "{codec} {coding}");
+            let read = units(&decoded(coding, &packed));
+            assert_eq!(read.requests, units(&plain).requests);
+        }
+        for refused in ["", "identity", "gzip;q=0"] {
+            let (named, flag, _) = watch(&[("connect-accept-encoding", refused)], codec).await;
+            assert_eq!((named, flag), (None, 0), "{codec} {refused}");
+        }
+    }
+    // Each message says whether it is compressed, and small ones are not.
+    upstream.set_reply(Reply::Events(vec![chunk("a"), finish()]));
+    let headers = [("connect-accept-encoding", "gzip")];
+    let request = prompt(MODEL, "hi").to_string();
+    let body = envelope(0, request.as_bytes());
+    let of = (STREAM, "application/connect+json");
+    let answer = post(&gateway, false, of, &headers, body).await;
+    let (messages, end) = envelopes(&answer.body);
+    assert_eq!((messages.len(), end), (2, json!({})));
 }
