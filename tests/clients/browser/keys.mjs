@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { check } from "../node/checks.mjs";
 import { findsNothing } from "./axe-check.mjs";
-import { call as callAt, closed, MIDDLE, openKeys, row, SLOTS, usage } from "./keys-stage.mjs";
+import { call as callAt, closed, createKey, MIDDLE, openKeys, row, SLOTS, usage } from "./keys-stage.mjs";
 import { serve, start, stopAll } from "./server.mjs";
 import { openBrowser, PHONE, WIDE } from "./stage.mjs";
 
@@ -328,6 +328,27 @@ await on(
     for (const secret of Object.values(secrets)) assert.ok(!kept.includes(secret));
   },
 );
+
+await on("a page of keys is loaded once, however often it is asked for", admin(), async (_, page) => {
+  const rows = page.locator(".keys-table tbody tr");
+  await rows.first().waitFor();
+  const before = await rows.count();
+  await Promise.all(
+    Array.from({ length: 101 }, (_, at) => createKey(url, `many ${at}`, "INFERENCE", secrets.root)),
+  );
+  await page.reload();
+  await page.getByText("Show more keys").waitFor();
+  const asked = [];
+  page.on("request", (request) => asked.push(request));
+  await page.getByText("Show more keys").evaluate((more) => {
+    more.click();
+    more.click();
+  });
+  await page.getByText("Show more keys").waitFor({ state: "detached" });
+  await Promise.all(asked.map(async (request) => (await request.response())?.finished()));
+  await page.waitForFunction(() => document.querySelectorAll(".keys-table tbody tr").length > 100);
+  assert.equal(await rows.count(), before + 101);
+});
 
 await browser.close();
 stopAll();

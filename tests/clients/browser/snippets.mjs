@@ -53,8 +53,7 @@ for (const [kind, url, key] of [
   let found;
   await check(`programs are copied ${kind}`, async () => {
     found = await programs(url, key);
-    for (const text of Object.values(found))
-      assert.equal(text.includes("FEATHERWIRE_KEY") && text.includes(KEY), false);
+    for (const text of Object.values(found)) assert.ok(!text.includes(KEY));
   });
   if (!found) continue;
   const env = { ...process.env, FEATHERWIRE_KEY: key };

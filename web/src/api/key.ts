@@ -8,9 +8,18 @@ export type KeySlot = "calls" | "administration";
 
 const NAMES = { calls: "featherwire.key", administration: "featherwire.admin-key" } as const;
 
+/** What is wrong with a key, in words, or nothing. A header has only visible ASCII characters. */
+export function problemOfKey(key: string): string {
+  const wrong = /[^\x21-\x7e]/u.exec(key.trim())?.[0];
+  if (wrong === undefined) return "";
+  const name = /^\s$/.test(wrong) ? "a space or a line break" : `the character ${wrong}`;
+  return `This is no key: it has ${name} in it.`;
+}
+
 function stored(slot: KeySlot): string {
   try {
-    return sessionStorage.getItem(NAMES[slot]) ?? "";
+    const key = sessionStorage.getItem(NAMES[slot]) ?? "";
+    return problemOfKey(key) ? "" : key;
   } catch {
     // Without storage the key is lost with the page, and all else works.
     return "";
@@ -28,7 +37,7 @@ export function keyOf(slot: KeySlot): string {
 }
 
 export function setKey(slot: KeySlot, key: string): void {
-  const clean = key.trim();
+  const clean = problemOfKey(key) ? "" : key.trim();
   try {
     if (clean) sessionStorage.setItem(NAMES[slot], clean);
     else sessionStorage.removeItem(NAMES[slot]);

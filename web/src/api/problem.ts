@@ -7,6 +7,7 @@ import {
   RetryInfoSchema,
 } from "../gen/google/rpc/error_details_pb";
 import { ADVICE, TITLES } from "./advice";
+import { Unreachable } from "./client";
 import { askForKey, keyOf, type KeySlot } from "./key";
 
 /** A failed call in words: what happened, and what to do. */
@@ -68,9 +69,11 @@ function keyReason(error: ConnectError, slot: KeySlot): string {
     : "This gateway answers only calls with a key.";
 }
 
-/** Whether no answer came at all: `fetch` throws a `TypeError` then. */
+/** Whether no answer came at all, or its connection broke: a reader throws a `TypeError` then. */
 function isUnreachable(error: ConnectError): boolean {
-  return error.cause instanceof TypeError || (error.code === Code.Unknown && !navigator.onLine);
+  if (error.cause instanceof Unreachable) return true;
+  const isCut = error.cause instanceof TypeError && /network|load|stream/i.test(error.cause.message);
+  return isCut || (error.code === Code.Unknown && !navigator.onLine);
 }
 
 function statusName(code: Code): string {

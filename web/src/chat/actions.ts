@@ -18,9 +18,37 @@ import { ROOT, type AnswerNode, type Picture, type PromptNode } from "./types";
 
 /** The images that go with the next prompt. */
 export const pictures = signal<Picture[]>([]);
+/** The number of images that are being read. */
+export const reading = signal(0);
+/** Whether the prompt was sent while its images were being read. */
+let isAwaited = false;
+
+/** Adds an image to the next prompt once it is read. The prompt waits for it. */
+export async function addPicture(picture: Promise<Picture>): Promise<void> {
+  reading.value += 1;
+  try {
+    const read = await picture;
+    pictures.value = [...pictures.peek(), read];
+  } catch (error) {
+    // What is sent without an image would be another question.
+    isAwaited = false;
+    throw error;
+  } finally {
+    reading.value -= 1;
+    if (isAwaited && reading.peek() === 0) send();
+  }
+}
+
+/** What is typed is not the prompt that was sent. */
+export function keepTyping(text: string): void {
+  isAwaited = false;
+  draft.value = text;
+}
 
 /** Sends what is typed to every pane. */
 export function send(): void {
+  isAwaited = reading.peek() > 0;
+  if (isAwaited) return;
   const text = draft.peek().trim();
   const images = pictures.peek();
   if ((!text && images.length === 0) || runningCount.peek() > 0) return;

@@ -2,7 +2,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { isComposing } from "../ui/composing";
 import { Icon } from "../ui/icons";
-import { pictures, send, toggleComparison } from "./actions";
+import { addPicture, keepTyping, pictures, reading, send, toggleComparison } from "./actions";
 import { imagesOf, pictureOf } from "./images";
 import { searching } from "./model-picker";
 import { runningCount, stopAll } from "./run";
@@ -37,12 +37,10 @@ export const dropPlace = {
 /** Adds the images among these files to the next prompt. */
 export async function addImages(files: Iterable<File> | null | undefined): Promise<void> {
   problem.value = "";
-  for (const file of imagesOf(files)) {
-    try {
-      pictures.value = [...pictures.peek(), await pictureOf(file)];
-    } catch (error) {
-      problem.value = (error as Error).message;
-    }
+  // All at once, so that the prompt waits for each.
+  const added = imagesOf(files).map((file) => addPicture(pictureOf(file)));
+  for (const result of await Promise.allSettled(added)) {
+    if (result.status === "rejected") problem.value = (result.reason as Error).message;
   }
 }
 
@@ -58,9 +56,10 @@ export function Composer() {
     element.style.height = `${Math.min(element.scrollHeight, HEIGHT_MAX)}px`;
   }, [text]);
   const isRunning = runningCount.value > 0;
-  const isEmpty = text.trim() === "" && pictures.value.length === 0;
+  const isEmpty = text.trim() === "" && pictures.value.length === 0 && reading.value === 0;
   const isComparing = panes.value.length > 1;
-  const notice = problem.value || storageProblem.value;
+  const notice =
+    problem.value || (reading.value > 0 ? "The image is being read." : storageProblem.value);
   return (
     <form
       class="composer"
@@ -84,7 +83,7 @@ export function Composer() {
         rows={1}
         autofocus
         value={text}
-        onInput={(event) => (draft.value = event.currentTarget.value)}
+        onInput={(event) => keepTyping(event.currentTarget.value)}
         onPaste={(event) => {
           const images = imagesOf(event.clipboardData?.files);
           if (images.length === 0) return;

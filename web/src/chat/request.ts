@@ -7,12 +7,14 @@ import {
 } from "../gen/featherwire/v1/chat_service_pb";
 import { Priority } from "../gen/featherwire/v1/gateway_pb";
 import { isObject, PARAMETERS, problemOfValue, type Parameter } from "./parameters";
+import { RawJson, rawMembers } from "./raw-json";
 import { answerOf } from "./state";
 import type { Answer, Call, Node, ParameterValue, Part, Settings } from "./types";
 
 type Init = MessageInitShape<typeof CreateChatCompletionRequestSchema>;
 type MessageInit = NonNullable<Init["messages"]>[number];
-export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+export type Json =
+  null | boolean | number | string | RawJson | Json[] | { [name: string]: Json };
 type JsonObject = { [name: string]: Json };
 
 /** A setting that cannot be sent. */
@@ -38,9 +40,9 @@ export function restBody({ model, path, settings }: Draft): JsonObject {
   }
   const format = formatOf(settings);
   if (format) body.response_format = format;
-  const options = optionsOf(settings);
-  if (Object.keys(options).length > 0) body.featherwire = options;
-  return { ...body, ...extraOf(settings) };
+  body.featherwire = optionsOf(settings);
+  for (const [name, text] of extraOf(settings)) body[name] = new RawJson(text);
+  return body;
 }
 
 /** The request as a message. `report` asks for the usage and for the gateway's report. */
@@ -83,8 +85,7 @@ export function messageOf(draft: Draft, report: boolean): CreateChatCompletionRe
     report: report || undefined,
   };
   if (report) init.streamOptions = { includeUsage: true };
-  const extra = Object.entries(extraOf(settings));
-  init.extra = Object.fromEntries(extra.map(([name, value]) => [name, JSON.stringify(value)]));
+  init.extra = Object.fromEntries(extraOf(settings));
   return create(CreateChatCompletionRequestSchema, init as Init);
 }
 
@@ -290,7 +291,12 @@ function formatOf({ format, schema }: Settings): JsonObject | undefined {
 }
 
 function optionsOf(settings: Settings) {
-  const options: { fallbacks?: string[]; no_fallbacks?: boolean; timeout_ms?: number } = {};
+  const options: {
+    priority: string;
+    fallbacks?: string[];
+    no_fallbacks?: boolean;
+    timeout_ms?: number;
+  } = { priority: settings.priority };
   const fallbacks = linesOf(settings.fallbacks).map((line) => line.trim());
   if (settings.noFallbacks) options.no_fallbacks = true;
   else if (fallbacks.length > 0) options.fallbacks = fallbacks;
@@ -298,10 +304,30 @@ function optionsOf(settings: Settings) {
   return options;
 }
 
-function extraOf({ extra }: Settings): JsonObject {
-  if (!extra.trim()) return {};
+/** The members that have a setting of their own, or that the page needs itself. */
+const OWN_MEMBERS = new Set([
+  ...PARAMETERS.keys(),
+  "model",
+  "messages",
+  "stream",
+  "stream_options",
+  "tools",
+  "tool_choice",
+  "response_format",
+  "featherwire",
+]);
+
+/** The further members with their values as they were typed. */
+export function extraOf({ extra }: Settings): Map<string, string> {
+  if (!extra.trim()) return new Map();
   if (!isObject(extra)) throw new SettingsError("Further members: this is not a JSON object.");
-  return JSON.parse(extra) as JsonObject;
+  const found = rawMembers(extra);
+  for (const name of found.keys()) {
+    if (OWN_MEMBERS.has(name)) {
+      throw new SettingsError(`Further members: ${name} has its place elsewhere on this page.`);
+    }
+  }
+  return found;
 }
 
 function camelCase(name: string): string {

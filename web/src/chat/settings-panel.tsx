@@ -3,7 +3,7 @@ import { Fold } from "../ui/fold";
 import { Icon } from "../ui/icons";
 import { ParameterField } from "./parameter-field";
 import { GROUPS, isObject } from "./parameters";
-import { SettingsError, toolsOf } from "./request";
+import { extraOf, SettingsError, toolsOf } from "./request";
 import { Running } from "./running";
 import { set, settings } from "./state";
 import { NO_SETTINGS, type Format, type Settings } from "./types";
@@ -189,10 +189,20 @@ function ToolFields({ settings }: { settings: Settings }) {
   );
 }
 
+function problemOfExtra(settings: Settings): string {
+  try {
+    extraOf(settings);
+    return "";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 function GatewayFields({ settings }: { settings: Settings }) {
   const [timeout, setTimeout] = useState(
     settings.timeoutMs ? String(settings.timeoutMs / 1000) : "",
   );
+  const extraProblem = problemOfExtra(settings);
   return (
     <>
       <label class="field">
@@ -246,12 +256,16 @@ function GatewayFields({ settings }: { settings: Settings }) {
           class="json"
           rows={3}
           spellcheck={false}
-          aria-invalid={settings.extra.trim() !== "" && !isObject(settings.extra)}
+          aria-invalid={extraProblem !== ""}
           value={settings.extra}
           placeholder='{"metadata": {"case": "42"}}'
           onInput={(event) => set({ extra: event.currentTarget.value })}
         />
-        <small class="muted">Any other field of the contract, as a JSON object.</small>
+        {extraProblem ? (
+          <small class="field-error">{extraProblem}</small>
+        ) : (
+          <small class="muted">Any other field of the contract, as a JSON object.</small>
+        )}
       </label>
     </>
   );

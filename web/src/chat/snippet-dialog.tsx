@@ -2,11 +2,12 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { keyOf } from "../api/key";
 import { CopyButton } from "../ui/copy-button";
+import { pictures } from "./actions";
 import { SettingsError } from "./request";
 import { snippetsOf, type Snippet } from "./snippets";
-import { draft, panes, settings } from "./state";
+import { draft, panes, settings, type Pane } from "./state";
 import { newId, pathOf } from "./tree";
-import type { Node } from "./types";
+import type { Node, Picture } from "./types";
 
 const isOpen = signal(false);
 
@@ -37,7 +38,8 @@ export function SnippetDialog() {
 
 function Snippets({ onClose }: { onClose: () => void }) {
   const [index, setIndex] = useState(0);
-  const snippets = made();
+  const [paneIndex, setPane] = useState(0);
+  const snippets = made(panes.value[paneIndex]);
   const shown = Array.isArray(snippets) ? snippets[index] : undefined;
   const onKeyDown = (event: KeyboardEvent) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -54,6 +56,16 @@ function Snippets({ onClose }: { onClose: () => void }) {
           Close
         </button>
       </div>
+      {panes.value.length > 1 && (
+        <label class="field">
+          <span>Model</span>
+          <select value={paneIndex} onChange={(event) => setPane(Number(event.currentTarget.value))}>
+            {panes.value.map(({ model }, at) => (
+              <option value={at}>{model.value}</option>
+            ))}
+          </select>
+        </label>
+      )}
       {Array.isArray(snippets) ? (
         <>
           <div class="snippet-tabs" role="tablist" aria-label="Language" onKeyDown={onKeyDown}>
@@ -108,10 +120,9 @@ function Shown({ snippet, index }: { snippet: Snippet; index: number }) {
 }
 
 /** The programs, or why there are none. */
-function made(): Snippet[] | string {
-  const [pane] = panes.value;
+function made(pane: Pane | undefined): Snippet[] | string {
   if (!pane?.model.value) return "Choose a model first.";
-  const path = conversation(pathOf(pane.tree.value), draft.value.trim());
+  const path = conversation(pathOf(pane.tree.value), draft.value.trim(), pictures.value);
   try {
     const call = { model: pane.model.value, path, settings: settings.value };
     return snippetsOf(call, keyOf("calls") !== "");
@@ -121,14 +132,15 @@ function made(): Snippet[] | string {
 }
 
 /** What is typed is the next prompt. Without it, the program asks for the last answer again. */
-function conversation(path: Node[], typed: string): Node[] {
+function conversation(path: Node[], typed: string, pictures: Picture[]): Node[] {
   const last = path.at(-1);
-  const before = last?.role === "assistant" && !typed ? path.slice(0, -1) : path;
-  if (!typed && before.length > 0) return before;
-  const text = typed || "Say hello in five words";
+  const isTyped = typed !== "" || pictures.length > 0;
+  const before = last?.role === "assistant" && !isTyped ? path.slice(0, -1) : path;
+  if (!isTyped && before.length > 0) return before;
+  const text = isTyped ? typed : "Say hello in five words";
   const id = newId();
   return [
     ...before,
-    { id, parent: last?.id ?? "", children: [], role: "user", text, pictures: [] },
+    { id, parent: last?.id ?? "", children: [], role: "user", text, pictures },
   ];
 }

@@ -4,6 +4,7 @@
 import { toJsonString } from "@bufbuild/protobuf";
 import { ADDRESS } from "../api/client";
 import { CreateChatCompletionRequestSchema } from "../gen/featherwire/v1/chat_service_pb";
+import { jsonText, RawJson, roundedNumbers } from "./raw-json";
 import { messageOf, restBody, type Draft, type Json } from "./request";
 
 export interface Snippet {
@@ -37,7 +38,7 @@ function curl(body: Body, hasKey: boolean): string {
   return (
     `curl -N ${ADDRESS}/v1/chat/completions \\\n` +
     `  -H 'Content-Type: application/json' \\\n${key}` +
-    `  -d @- ${here(JSON.stringify({ ...body, stream: true }, null, 2))}\n`
+    `  -d @- ${here(jsonText({ ...body, stream: true }))}\n`
   );
 }
 
@@ -116,6 +117,7 @@ function pythonValue(value: Json, depth: number): string {
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value === "number") return String(value);
   if (typeof value === "string") return pythonText(value);
+  if (value instanceof RawJson) return pythonRaw(value.text);
   const inner = "    ".repeat(depth + 1);
   const end = "    ".repeat(depth);
   if (Array.isArray(value)) {
@@ -136,15 +138,25 @@ function pythonText(text: string): string {
   return JSON.stringify(text);
 }
 
+const PYTHON_WORDS: Record<string, string> = { true: "True", false: "False", null: "None" };
+
+function pythonRaw(json: string): string {
+  return json.replace(/"(?:[^"\\]|\\.)*"|true|false|null/g, (token) =>
+    token.startsWith('"') ? pythonText(JSON.parse(token) as string) : (PYTHON_WORDS[token] ?? token),
+  );
+}
+
 function typescript(body: Body): string {
-  const json = JSON.stringify({ ...body, stream: true }, null, 2);
+  const json = jsonText({ ...body, stream: true });
+  const rounded = roundedNumbers(json);
+  const note = rounded.length > 0 ? `// JavaScript rounds ${rounded.join(", ")}.\n` : "";
   return `import OpenAI from "openai";
 
 const client = new OpenAI({
   baseURL: ${JSON.stringify(`${ADDRESS}/v1`)},
   apiKey: process.env.FEATHERWIRE_KEY ?? "none",
 });
-const request = ${json} as OpenAI.ChatCompletionCreateParamsStreaming;
+${note}const request = ${json} as OpenAI.ChatCompletionCreateParamsStreaming;
 const stream = await client.chat.completions.create(request);
 for await (const { choices } of stream) {
   for (const { delta } of choices) process.stdout.write(delta.content ?? "");

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { keyOf } from "../api/key";
 import { isCancelled, problemOf, type Problem } from "../api/problem";
 import type { Key } from "../gen/featherwire/admin/v1/key_pb";
@@ -80,7 +80,12 @@ export function KeyList({ canChange, onUsage }: Props) {
         <section class="card panel" aria-label="Keys">
           <Rows keys={list.keys} onOpen={(shown) => setOpen({ what: "details", shown })} />
           {list.hasMore && (
-            <button type="button" class="button small more-keys" onClick={list.loadMore}>
+            <button
+              type="button"
+              class="button small more-keys"
+              disabled={list.isLoading}
+              onClick={list.loadMore}
+            >
               Show more keys
             </button>
           )}
@@ -222,31 +227,40 @@ function useKeys(name: string, state: KeyState) {
   const [problem, setProblem] = useState<Problem>();
   const [round, setRound] = useState(0);
   const secret = keyOf("administration");
-  async function load(pageToken: string, signal?: AbortSignal) {
+  /** The load that counts: a further one ends it. */
+  const loading = useRef<AbortController | undefined>(undefined);
+  const [isLoading, setLoading] = useState(false);
+  async function load(pageToken: string) {
+    loading.current?.abort();
+    const { signal } = (loading.current = new AbortController());
+    setLoading(true);
     try {
       const page = await keyService().listKeys(
         { name, state, pageToken, pageSize: PAGE_SIZE },
         { signal },
       );
+      if (signal.aborted) return;
       setKeys((before) => (pageToken ? [...(before ?? []), ...page.keys] : page.keys));
       setToken(page.nextPageToken);
       setProblem(undefined);
     } catch (error) {
-      if (!isCancelled(error)) setProblem(problemOf(error, "administration"));
+      if (signal.aborted || isCancelled(error)) return;
+      setProblem(problemOf(error, "administration"));
     }
+    setLoading(false);
   }
   useEffect(() => {
-    const controller = new AbortController();
-    const timer = setTimeout(() => load("", controller.signal), name ? TYPING_MS : 0);
+    const timer = setTimeout(() => load(""), name ? TYPING_MS : 0);
     return () => {
       clearTimeout(timer);
-      controller.abort();
+      loading.current?.abort();
     };
   }, [name, state, round, secret]);
   return {
     keys,
     problem,
     hasMore: token !== "",
+    isLoading,
     loadMore: () => void load(token),
     reload: () => setRound((round) => round + 1),
   };

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { askForKey, keyOf, keyQuestion, setKey, type KeySlot } from "../api/key";
+import { askForKey, keyOf, keyQuestion, problemOfKey, setKey, type KeySlot } from "../api/key";
 import { openDialogs } from "./dialog";
 import { view } from "./route";
 import { Icon } from "./icons";
@@ -46,6 +46,7 @@ export function KeyDialog() {
     if (keyQuestion.peek() === shown.current) keyQuestion.value = null;
   };
   const slot = question?.slot ?? "calls";
+  const problem = problemOfKey(typed);
   const save = (key: string) => {
     setKey(slot, key);
     keyQuestion.value = null;
@@ -55,7 +56,7 @@ export function KeyDialog() {
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          save(typed);
+          if (!problem) save(typed);
         }}
       >
         <h2 id="key-title">{slot === "administration" ? "Admin key" : "Gateway key"}</h2>
@@ -69,9 +70,16 @@ export function KeyDialog() {
             spellcheck={false}
             placeholder={slot === "administration" ? "gw_admin_…" : "gw_live_…"}
             value={typed}
+            aria-invalid={problem !== ""}
+            aria-describedby={problem ? "key-problem" : undefined}
             onInput={(event) => setTyped(event.currentTarget.value)}
           />
         </label>
+        {problem && (
+          <small id="key-problem" class="field-error" role="alert">
+            {problem}
+          </small>
+        )}
         <p class="muted small">
           The key stays in this tab, and goes only to this gateway. It is forgotten when you close
           the tab.
@@ -85,7 +93,7 @@ export function KeyDialog() {
           <button type="button" class="button" onClick={() => (keyQuestion.value = null)}>
             Cancel
           </button>
-          <button type="submit" class="button primary" disabled={typed.trim() === ""}>
+          <button type="submit" class="button primary" disabled={typed.trim() === "" || problem !== ""}>
             Use this key
           </button>
         </div>
