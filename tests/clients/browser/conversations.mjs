@@ -102,6 +102,36 @@ await on(
   },
 );
 
+await on("a screen reader hears two answers one after the other", {}, async (stage, page) => {
+  await stage.ready();
+  await page.evaluate(() => {
+    window.heard = [];
+    const status = document.querySelector(".unseen[role=status]");
+    new MutationObserver(() => window.heard.push(status.textContent)).observe(status, {
+      childList: true,
+      characterData: true,
+      subtree: true,
+    });
+  });
+  await stage.button("Compare").click();
+  await stage.chooseIn(LARGE);
+  const words = Array.from({ length: 150 }, (_, at) => `word${at}`).join(" ");
+  await stage.ask(`repeat after me: ${words}`);
+  const ends = ({ heard }) => heard.filter((text) => text.endsWith("word149")).length === 2;
+  await page.waitForFunction(ends, await page.evaluateHandle(() => window));
+  const heard = await page.evaluate(() => window.heard);
+  assert.ok(heard.length > 2, "a text without an end of a sentence is told in pieces");
+  const told = {};
+  let name = "";
+  for (const text of heard) {
+    const [, speaker, piece] = /^(?:([\w.-]+): )?([^]*)$/.exec(text);
+    name = speaker ?? name;
+    told[name] = told[name] ? `${told[name]} ${piece}` : piece;
+  }
+  assert.equal(Object.keys(told).length, 2, heard.join("|"));
+  for (const text of Object.values(told)) assert.equal(text, words);
+});
+
 await on("the call of a pane that is closed ends", {}, async (stage, page) => {
   await stage.ready();
   await stage.button("Compare").click();

@@ -11,6 +11,7 @@ import {
 } from "../gen/featherwire/v1/chat_service_pb";
 import { announce } from "../ui/announcer";
 import { merged } from "./merge";
+import { partsOf } from "./models";
 import { messageOf, SettingsError } from "./request";
 import { answerOf, isOpen, putAnswer, settings, type Pane } from "./state";
 import { beforeKeep, keepSoon } from "./storage";
@@ -148,6 +149,7 @@ class Frame {
   #pieces: { id: string; index: number; message: StreamChatCompletionResponse; at: number }[] = [];
   #timer = 0;
   #frame = 0;
+  #first?: string;
 
   constructor() {
     beforeKeep.add(this.flush);
@@ -160,6 +162,7 @@ class Frame {
 
   add(ids: string[], message: StreamChatCompletionResponse): void {
     const at = Date.now();
+    this.#first = ids[0];
     ids.forEach((id, index) => this.#pieces.push({ id, index, message, at }));
     this.#timer ||= window.setTimeout(this.flush, FRAME_MS_MAX);
     this.#frame ||= requestAnimationFrame(this.flush);
@@ -177,7 +180,8 @@ class Frame {
     for (const [id, answer] of changed) {
       const before = answerOf(id).peek();
       putAnswer(id, answer);
-      announce(answer.content.slice(before.content.length));
+      // Of several answers of one call, the first is shown.
+      if (id === this.#first) tell(id, answer, answer.content.slice(before.content.length));
     }
     if (changed.size > 0) keepSoon();
   };
@@ -193,8 +197,14 @@ function end(ids: string[], state: "done" | "stopped" | "failed", problem?: Prob
     const { callOfIndex: _, ...kept } = answer;
     putAnswer(id, { ...kept, state: isCut ? "cut" : state, endedAt, problem });
   }
-  announce(state === "done" ? "" : state === "stopped" ? " Stopped." : ` ${problem?.title ?? ""}`);
-  announce("\n");
+  const words = { done: "", stopped: " Stopped.", failed: ` ${problem?.title ?? ""}` };
+  const [first] = ids;
+  if (first) tell(first, answerOf(first).peek(), words[state], true);
+}
+
+/** Tells a screen reader of an answer. */
+function tell(id: string, { model }: Answer, text: string, isEnd = false): void {
+  announce(id, partsOf(model)[1], text, isEnd);
 }
 
 function empty(model: string, sentAt: number, schema?: string): Answer {
