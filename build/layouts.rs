@@ -15,6 +15,7 @@ use super::{
 
 /// Fields that are unset in most messages. They are boxed.
 pub const BOXED: &[&str] = &[
+    "CallReport.queue",
     "ChatChoice.logprobs",
     "ChatChunkChoice.logprobs",
     "ChatDelta.audio",

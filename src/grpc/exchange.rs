@@ -47,12 +47,12 @@ where
 ///
 /// # Errors
 /// [`Kind::Internal`](crate::error::Kind::Internal) for a message of 4 GiB.
-pub(super) fn unary<M>(Reply { answer, headers }: Reply<M>) -> Result<Response>
+pub(super) fn unary<M>(reply: Reply<M>) -> Result<Response>
 where
     M: Message + json::Object,
 {
-    let body = UnaryBody::new(&json::for_protobuf(answer))?;
-    Ok(with_body(Body::new(body), headers))
+    let body = UnaryBody::new(&json::for_protobuf(reply.answer))?;
+    Ok(with_body(Body::new(body), reply.headers))
 }
 
 /// The response with a streamed answer.
@@ -63,7 +63,7 @@ pub(super) fn streamed<M>(reply: Reply<ResponseStream<M>>) -> Result<Response>
 where
     M: AnswerChunk + TextChunk + Message + Send + 'static,
 {
-    let body = StreamBody::new(reply.answer);
+    let body = StreamBody::new(reply.answer, reply.late_headers);
     Ok(with_body(Body::new(body), reply.headers))
 }
 

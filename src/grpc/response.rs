@@ -17,7 +17,9 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The response of a unary method of tonic's servers. Its texts become valid UTF-8, as protobuf
 /// needs.
 pub(super) fn unary<M: json::Object>(reply: impl Into<Reply<M>>) -> tonic::Response<M> {
-    let Reply { answer, headers } = reply.into();
+    let Reply {
+        answer, headers, ..
+    } = reply.into();
     let mut response = tonic::Response::new(json::for_protobuf(answer));
     *response.metadata_mut() = MetadataMap::from_headers(headers);
     response

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     json::{Chunk, RepeatBuffer, SingleText},
+    service::LateHeaders,
 };
 
 /// Chunks that are ready at the same time are sent together, in frames of about this many bytes.
@@ -33,6 +34,8 @@ pub(super) struct StreamBody<S, M> {
     state: State<S>,
     repeats: RepeatBuffer<M>,
     surrogates: SplitSurrogates,
+    /// Headers that the head of the response does not have. The trailers have them.
+    late_headers: LateHeaders,
     /// The next frame is written here. Empty between two frames.
     buffer: BytesMut,
 }
@@ -48,11 +51,12 @@ enum State<S> {
 }
 
 impl<S, M: TextChunk + SingleText + Message> StreamBody<S, M> {
-    pub(super) fn new(answer: S) -> Self {
+    pub(super) fn new(answer: S, late_headers: LateHeaders) -> Self {
         Self {
             state: State::Open(answer),
             repeats: RepeatBuffer::default(),
             surrogates: SplitSurrogates::default(),
+            late_headers,
             buffer: BytesMut::with_capacity(BUFFER_BYTES),
         }
     }
@@ -104,7 +108,11 @@ where
             return Poll::Ready(Some(Ok(Frame::data(this.buffer.split().freeze()))));
         }
         Poll::Ready(match std::mem::replace(&mut this.state, State::Over) {
-            State::Ended(error) => Some(Ok(Frame::trailers(response::trailers(error)))),
+            State::Ended(error) => {
+                let mut trailers = response::trailers(error);
+                trailers.extend(this.late_headers.get().cloned().unwrap_or_default());
+                Some(Ok(Frame::trailers(trailers)))
+            }
             State::Open(_) | State::Over => None,
         })
     }
@@ -161,7 +169,7 @@ mod tests {
 
     /// The texts in each frame, and the trailers.
     async fn sent(items: Vec<Item>) -> (Vec<Vec<String>>, HeaderMap) {
-        let mut body = StreamBody::new(stream::iter(items));
+        let mut body = StreamBody::new(stream::iter(items), LateHeaders::default());
         let mut frames = Vec::new();
         loop {
             assert!(!body.is_end_stream());
@@ -213,7 +221,7 @@ mod tests {
     async fn no_chunk_waits_for_the_next_one() {
         let (sender, mut receiver) = mpsc::unbounded_channel::<Item>();
         let chunks = stream::poll_fn(move |context| receiver.poll_recv(context));
-        let mut body = StreamBody::new(chunks);
+        let mut body = StreamBody::new(chunks, LateHeaders::default());
         for text in ["a", "b"] {
             assert!(body.frame().now_or_never().is_none(), "nothing to send");
             sender.send(Ok(chunk(text).into())).unwrap();

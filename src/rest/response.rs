@@ -28,7 +28,9 @@ impl IntoResponse for Error {
 /// # Errors
 /// [`Kind::Internal`](crate::error::Kind::Internal) if the message cannot be written as JSON.
 pub(super) fn json<M: Serialize + prost::Message>(reply: Reply<M>) -> Result<Response> {
-    let Reply { answer, headers } = reply;
+    let Reply {
+        answer, headers, ..
+    } = reply;
     let mut body = Vec::with_capacity(BODY_BYTES);
     offload::run_in_place(answer.encoded_len(), || {
         json::encode_answer(&answer, &mut body)

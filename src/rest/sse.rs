@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::{
     error::{Error, Result},
     json::{self, Chunk, SingleText},
-    service::{QueuePosition, Reply},
+    service::{LateHeaders, QueuePosition, Reply},
 };
 
 /// Chunks that are ready at the same time are sent together, in frames of about this many bytes.
@@ -48,11 +48,15 @@ pub struct EventBody<S, M> {
     /// Fires after a silence. It is reset only when it fires, not for every chunk.
     alarm: Pin<Box<Sleep>>,
     spoke_at: Instant,
+    /// How the call waits for units, for the comments.
+    position: QueuePosition,
 }
 
 enum State<S> {
     /// The response head has been sent, and the answer has not started yet. It may wait for units.
-    Starting(BoxFuture<'static, Result<Reply<S>>>, QueuePosition),
+    Starting(BoxFuture<'static, Result<Reply<S>>>),
+    /// Messages tell how the call waits for units. These headers are known when the answer starts.
+    Queued(S, LateHeaders),
     /// Chunks may follow.
     Open(S),
     /// The end has been sent.
@@ -62,7 +66,17 @@ enum State<S> {
 impl<S, M> EventBody<S, M> {
     /// The body of an answer that has started.
     pub fn new(chunks: S) -> Self {
-        Self::after(State::Open(chunks), Instant::now())
+        let position = QueuePosition::unwatched();
+        Self::after(State::Open(chunks), position, Instant::now())
+    }
+
+    /// The body of an answer that has not started, and that tells how its call waits for units.
+    pub fn queued(chunks: S, late_headers: LateHeaders, position: QueuePosition) -> Self {
+        Self::after(
+            State::Queued(chunks, late_headers),
+            position,
+            Instant::now(),
+        )
     }
 
     /// The body of an answer that has not started for a long time. It begins with a comment, so
@@ -73,31 +87,30 @@ impl<S, M> EventBody<S, M> {
     ) -> Self {
         let now = Instant::now();
         Self::after(
-            State::Starting(starting, position),
+            State::Starting(starting),
+            position,
             now.checked_sub(KEEPALIVE_INTERVAL).unwrap_or(now),
         )
     }
 
     /// A comment with the reason for the wait.
     fn keepalive(&self) -> Bytes {
-        match &self.answer {
-            State::Starting(_, position) => match position.requests_ahead() {
-                Some(ahead) => {
-                    format!(": waiting for concurrency units, about {ahead} ahead\n\n").into()
-                }
-                None => Bytes::from_static(KEEPALIVE),
-            },
-            _ => Bytes::from_static(KEEPALIVE),
+        match self.position.requests_ahead() {
+            Some(ahead) => {
+                format!(": waiting for concurrency units, about {ahead} ahead\n\n").into()
+            }
+            None => Bytes::from_static(KEEPALIVE),
         }
     }
 
-    fn after(answer: State<S>, spoke_at: Instant) -> Self {
+    fn after(answer: State<S>, position: QueuePosition, spoke_at: Instant) -> Self {
         Self {
             answer,
             templates: json::TemplateWriter::default(),
             buffer: Vec::new(),
             alarm: Box::pin(sleep_until(spoke_at + KEEPALIVE_INTERVAL)),
             spoke_at,
+            position,
         }
     }
 
@@ -131,15 +144,29 @@ where
         let out = &mut this.buffer;
         while out.len() < FRAME_BYTES {
             let item = match &mut this.answer {
-                State::Starting(starting, _) => match starting.poll_unpin(context) {
-                    Poll::Ready(Ok(Reply { answer, headers })) => {
-                        headers_comment(&headers, out);
-                        this.answer = State::Open(answer);
+                State::Starting(starting) => match starting.poll_unpin(context) {
+                    Poll::Ready(Ok(reply)) => {
+                        headers_comment(&reply.headers, out);
+                        this.answer = match reply.late_headers.are_expected() {
+                            true => State::Queued(reply.answer, reply.late_headers),
+                            false => State::Open(reply.answer),
+                        };
                         continue;
                     }
                     Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
                     Poll::Pending => Poll::Pending,
                 },
+                State::Queued(chunks, late_headers) => {
+                    let item = chunks.poll_next_unpin(context);
+                    if let Some(headers) = late_headers.get() {
+                        headers_comment(headers, out);
+                        this.answer = match std::mem::replace(&mut this.answer, State::Over) {
+                            State::Queued(chunks, _) => State::Open(chunks),
+                            other => other,
+                        };
+                    }
+                    item
+                }
                 State::Open(chunks) => chunks.poll_next_unpin(context),
                 State::Over => break,
             };

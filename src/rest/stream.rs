@@ -3,7 +3,8 @@
 //! The status shows whether the call has started successfully. Therefore the headers wait for the
 //! first chunk of the answer or for an error, but not for long, because proxies close silent
 //! connections. After [`HEAD_WAIT`] the headers are sent with the status 200. Comments follow while
-//! the call still waits, and a later error is an event.
+//! the call still waits, and a later error is an event. With the option `queue` the answer begins as
+//! soon as the call waits for units, and has messages about that.
 
 use axum::{body::Body, response::Response};
 use futures_util::{Stream, future::BoxFuture};
@@ -31,7 +32,18 @@ where
     M: Serialize + SingleText + Send + 'static,
 {
     match tokio::time::timeout(HEAD_WAIT, &mut starting).await {
-        Ok(Ok(Reply { answer, headers })) => respond(sse::EventBody::new(answer), headers),
+        Ok(Ok(Reply {
+            answer,
+            headers,
+            late_headers,
+        })) => {
+            let body = if late_headers.are_expected() {
+                sse::EventBody::queued(answer, late_headers, position)
+            } else {
+                sse::EventBody::new(answer)
+            };
+            respond(body, headers)
+        }
         Ok(Err(error)) => error.into_response(),
         Err(_) => respond(
             sse::EventBody::starting(starting, position),
@@ -88,8 +100,8 @@ mod tests {
         let headers =
             HeaderMap::from_iter([("x-one".parse().unwrap(), HeaderValue::from_static("1"))]);
         Reply {
-            answer: stream::iter([Ok(7.into())]).boxed(),
             headers,
+            ..Reply::new(stream::iter([Ok(7.into())]).boxed())
         }
     }
 

@@ -86,6 +86,8 @@ pub struct Call {
     /// Whether the answer contains a report of the call. There is no header for this, because the
     /// response headers tell the same.
     pub(super) wants_report: bool,
+    /// Whether a stream tells how the call waits for units.
+    pub(super) wants_queue: bool,
     pub(super) stats: CallStats,
     /// The caller.
     pub identity: Identity,
@@ -152,6 +154,7 @@ impl Call {
             fallbacks: headers.fallbacks,
             priority: headers.priority,
             wants_report: false,
+            wants_queue: false,
             stats: CallStats::of(arrival.and_then(|arrival| arrival.observation.as_ref())),
             identity,
             rate: extensions.get().copied(),

@@ -6,6 +6,7 @@ use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     headers::ResponseHeaders,
     model_request::{ModelRequest, Size, TextTokens},
     prepared::{self, Prepared},
+    queued,
     reply::Reply,
     report::{self, Reported},
     reservation,
@@ -197,11 +199,15 @@ impl Dispatch {
     ///
     /// # Errors
     /// As [`unary`](Self::unary), until the answer has started.
-    pub(super) async fn stream<R: ModelRequest, M: AnswerChunk + Send>(
+    pub(super) async fn stream<R: ModelRequest, M: AnswerChunk + Send + 'static>(
         &self,
-        call: Call,
+        mut call: Call,
         request: Ready<R>,
     ) -> Result<Reply<ResponseStream<M>>> {
+        // In memory of its own: it is rare.
+        if std::mem::take(&mut call.wants_queue) {
+            return Box::pin(self.queued(call, request)).await;
+        }
         let (requested, hides_usage) = (Arc::clone(&request.requested), request.hides_usage);
         let (reply, route) = call
             .run_part(self.answer::<R, Streamed<M>>(&call, request, None))
@@ -209,6 +215,25 @@ impl Dispatch {
             .map_err(|error| error.with_model(&requested))?;
         let (reply, report) = described(&call, route, reply);
         Ok(reply.map(|started| ResponseStream::new(started, call, requested, hides_usage, report)))
+    }
+
+    /// Starts a streamed answer that tells how it waits for units.
+    async fn queued<R: ModelRequest, M: AnswerChunk + Send + 'static>(
+        &self,
+        mut call: Call,
+        request: Ready<R>,
+    ) -> Result<Reply<ResponseStream<M>>> {
+        let (position, requested) = (call.queue_position.watch(), Arc::clone(&request.requested));
+        queued::reply(self.starting(call, request), position, requested).await
+    }
+
+    fn starting<R: ModelRequest, M: AnswerChunk + Send + 'static>(
+        &self,
+        call: Call,
+        request: Ready<R>,
+    ) -> queued::Starting<M> {
+        let dispatch = self.clone();
+        async move { dispatch.stream(call, request).await }.boxed()
     }
 
     /// Asks the requested model, then its fallbacks, until one answers.
@@ -443,5 +468,9 @@ fn described<T>(
     let mut headers = headers.into_map();
     call.describe_limits(&mut headers);
     let report = report::of(call, route, request_id.as_ref());
-    (Reply { answer, headers }, report)
+    let reply = Reply {
+        headers,
+        ..Reply::new(answer)
+    };
+    (reply, report)
 }

@@ -12,7 +12,8 @@
 //! - [`dispatch`]: sends a request to a model. `route` chooses among its fallbacks, [`circuit`]
 //!   avoids a model that fails, [`units`] waits for units, `exchange` sends and receives.
 //!   `fallbacks` are those of the configuration; `trace_notes`: what the trace is told.
-//! - `stream`: a streamed answer on its way to a door; `report`: what the caller is told of the
+//! - `stream`: a streamed answer on its way to a door; `queued`: what it says before it begins, if
+//!   the call waits for units; `report`: what the caller is told of the
 //!   call; `record`: what the ledger keeps of it.
 //! - `admin`: the administration of keys and the reports of usage; `caller`: the same for the
 //!   caller's own key.
@@ -45,6 +46,7 @@ mod model_request;
 pub mod models;
 mod options;
 mod prepared;
+mod queued;
 mod record;
 mod reply;
 mod report;
@@ -77,7 +79,7 @@ pub use drain::{Drain, DrainStarted};
 pub use embeddings::Embeddings;
 pub use gauges::Gauges;
 pub use models::Models;
-pub use reply::Reply;
+pub use reply::{LateHeaders, Reply};
 pub use stream::{AnswerChunk, ResponseStream};
 pub use unary_or_stream::UnaryOrStream;
 pub use units::Units;

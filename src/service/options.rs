@@ -1,5 +1,6 @@
-//! The options of the gateway in a request: its member `featherwire`. Each option but `report` has
-//! a header with the same meaning, which the call has parsed by then. Either one is enough, and both must agree.
+//! The options of the gateway in a request: its member `featherwire`. Each option but `report`
+//! and `queue` has a header with the same meaning, which the call has parsed by then. Either one is
+//! enough, and both must agree.
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
@@ -83,6 +84,7 @@ impl Call {
             unary_via_stream,
             timeout_ms,
             report,
+            queue,
             extra,
         } = options;
         if let Some(name) = extra.keys().next() {
@@ -117,6 +119,7 @@ impl Call {
             self.apply_timeout(milliseconds)?;
         }
         self.wants_report = report.unwrap_or_default();
+        self.wants_queue = queue.unwrap_or_default();
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! The reply to a call: the answer, and what is told beside it.
 
+use std::sync::{Arc, OnceLock};
+
 use http::HeaderMap;
 
 use super::headers::UPSTREAM_REQUEST_ID;
@@ -13,6 +15,37 @@ pub struct Reply<T> {
     /// How the answer came about, for callers who want to know. They have names of the gateway's
     /// own, and none that HTTP or gRPC gives a meaning.
     pub headers: HeaderMap,
+    /// The headers of a stream that began before they were known.
+    pub late_headers: LateHeaders,
+}
+
+/// The headers of an answer that are not known when the head of the response is sent. The gRPC door
+/// sends them as trailing metadata, and the REST door as comments.
+#[derive(Clone, Debug, Default)]
+pub struct LateHeaders(Option<Arc<OnceLock<HeaderMap>>>);
+
+impl LateHeaders {
+    /// Headers that become known with the first part of the answer.
+    pub(super) fn expected() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    pub(super) fn set(&self, headers: HeaderMap) {
+        if let Some(place) = &self.0 {
+            // They are set once.
+            let _ = place.set(headers);
+        }
+    }
+
+    /// Whether the headers of the response were sent without them.
+    pub fn are_expected(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The headers, when they are known.
+    pub fn get(&self) -> Option<&HeaderMap> {
+        self.0.as_ref()?.get()
+    }
 }
 
 impl<T> Reply<T> {
@@ -21,6 +54,7 @@ impl<T> Reply<T> {
         Self {
             answer,
             headers: HeaderMap::new(),
+            late_headers: LateHeaders::default(),
         }
     }
 
@@ -29,6 +63,7 @@ impl<T> Reply<T> {
         Reply {
             answer: make(self.answer),
             headers: self.headers,
+            late_headers: self.late_headers,
         }
     }
 }
@@ -40,8 +75,8 @@ impl<T> From<upstream::Reply<T>> for Reply<T> {
             headers.insert(UPSTREAM_REQUEST_ID, id);
         }
         Self {
-            answer: reply.answer,
             headers,
+            ..Self::new(reply.answer)
         }
     }
 }

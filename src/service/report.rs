@@ -8,11 +8,13 @@ use http::HeaderValue;
 
 use super::{call::Call, options::MEMBER, route::Route};
 use crate::{
+    admission::Wait,
+    clock,
     json::Chunk,
     proto::v1::{
         CallReport, CreateChatCompletionResponse, CreateCompletionResponse,
-        CreateEmbeddingResponse, StreamChatCompletionResponse, StreamCompletionResponse,
-        TriedModel,
+        CreateEmbeddingResponse, QueuePosition, StreamChatCompletionResponse,
+        StreamCompletionResponse, TriedModel,
     },
     upstream::{IdentityFields, StreamMessage},
 };
@@ -47,8 +49,38 @@ pub(super) fn of(
         attempts: number(call.stats.sent.number()),
         first_token_ms: call.stats.first_token_ms().map(milliseconds),
         upstream_request_id,
+        queue: None,
         extra: Extra::new(),
     }))
+}
+
+/// The message that tells how a call waits for units that asks for the model `requested`: the
+/// beginning of its report.
+pub(super) fn of_wait<M: StreamMessage + Reported + Default>(requested: &str, wait: Wait) -> M {
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let waited_ms = i64::try_from(wait.waited.as_millis()).unwrap_or(i64::MAX);
+    let queue = QueuePosition {
+        requests_ahead: wait
+            .requests_ahead
+            .map(|ahead| i32::try_from(ahead).unwrap_or(i32::MAX)),
+        waited_ms,
+        units: number(wait.units),
+        extra: Extra::new(),
+    };
+    let mut message = M::default();
+    *message.report().0 = Some(Box::new(CallReport {
+        model_asked: requested.to_owned(),
+        waited_ms,
+        queue: Some(Box::new(queue)),
+        ..CallReport::default()
+    }));
+    if let Some(fields) = message.identity_fields() {
+        requested.clone_into(fields.model);
+        if let Some(created) = fields.created {
+            *created = clock::now() / 1000;
+        }
+    }
+    message
 }
 
 type Extra = BTreeMap<String, String>;

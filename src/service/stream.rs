@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt};
 use super::{
     call::Call,
     exchange::StartedAnswer,
+    queued::{QueueEvent, QueuedAnswer},
     report::{ReportMessage, Reported},
     usage::TellsUsage,
 };
@@ -24,7 +25,24 @@ impl<M: StreamMessage + Reported + TellsUsage + Default> AnswerChunk for M {}
 /// A streamed answer. Dropping it gives back all that it holds, first of all the upstream
 /// connection.
 #[derive(Debug)]
-pub struct ResponseStream<M> {
+pub struct ResponseStream<M>(State<M>);
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the large variant, which needs no memory of its own so"
+)]
+enum State<M> {
+    /// The caller is told how the call waits.
+    Queued(Box<QueuedAnswer<M>>),
+    Started(Answer<M>),
+    /// It failed before it started.
+    Over,
+}
+
+/// An answer that has started.
+#[derive(Debug)]
+struct Answer<M> {
     /// `None` after the end of the answer.
     started: Option<StartedAnswer<M>>,
     call: Call,
@@ -45,13 +63,18 @@ impl<M: AnswerChunk> ResponseStream<M> {
         report: Option<Box<CallReport>>,
     ) -> Self {
         call.note_stream();
-        Self {
+        Self(State::Started(Answer {
             started: Some(started),
             call,
             requested,
             hides_usage,
             report: report.map(|report| Box::new(ReportMessage::new(report))),
-        }
+        }))
+    }
+
+    /// An answer that has not started.
+    pub(super) fn queued(queued: QueuedAnswer<M>) -> Self {
+        Self(State::Queued(Box::new(queued)))
     }
 }
 
@@ -63,23 +86,43 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let Some(started) = &mut this.started else {
+        loop {
+            let event = match &mut this.0 {
+                State::Started(answer) => return answer.poll_next(context),
+                State::Queued(queued) => ready!(queued.poll(context)),
+                State::Over => return Poll::Ready(None),
+            };
+            match event {
+                QueueEvent::Message(message) => return Poll::Ready(Some(Ok(message.into()))),
+                QueueEvent::Started(answer) => *this = answer,
+                QueueEvent::Failed(error) => {
+                    this.0 = State::Over;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+}
+
+impl<M: AnswerChunk> Answer<M> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Chunk<M>>>> {
+        let Some(started) = &mut self.started else {
             return Poll::Ready(None);
         };
         let item = loop {
             let mut item = match started.chunks.poll_next_unpin(context) {
                 // An answer that is complete stays one.
                 Poll::Ready(None) => None,
-                Poll::Ready(item) => match this.call.cut() {
+                Poll::Ready(item) => match self.call.cut() {
                     None => item,
                     Some(error) => Some(Err(error)),
                 },
-                Poll::Pending => Some(Err(ready!(this.call.poll_cut(context)))),
+                Poll::Pending => Some(Err(ready!(self.call.poll_cut(context)))),
             };
             // Usually the last message. If there are many, the socket's share of the task's time
             // ends this loop.
             let is_hidden = match &mut item {
-                Some(Ok(chunk)) => this.call.stats.note_chunk(chunk) && this.hides_usage,
+                Some(Ok(chunk)) => self.call.stats.note_chunk(chunk) && self.hides_usage,
                 _ => false,
             };
             if !is_hidden {
@@ -87,24 +130,24 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
             }
         };
         Poll::Ready(match item {
-            Some(Ok(chunk)) => Some(Ok(match &mut this.report {
+            Some(Ok(chunk)) => Some(Ok(match &mut self.report {
                 Some(report) => report.with_identity_of(chunk),
                 None => chunk,
             })),
             Some(Err(error)) => {
-                this.call.fail(&error);
-                if let Some(started) = this.started.take() {
+                self.call.fail(&error);
+                if let Some(started) = self.started.take() {
                     started.fail(&error);
                 }
-                Some(Err(error.with_model(&this.requested)))
+                Some(Err(error.with_model(&self.requested)))
             }
             None => {
-                this.call.finish();
-                this.started
+                self.call.finish();
+                self.started
                     .take()
                     .into_iter()
                     .for_each(StartedAnswer::finish);
-                this.report
+                self.report
                     .take()
                     .map(|report| Ok(report.into_message().into()))
             }

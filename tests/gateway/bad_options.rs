@@ -174,6 +174,7 @@ async fn an_unknown_option_is_refused_by_its_path_in_both_codecs() {
             "no such option: there are fallbacks, no_fallbacks",
         ),
         (json!({"report": "yes"}), "featherwire.report", "a boolean"),
+        (json!({"queue": 1}), "featherwire.queue", "a boolean"),
         (json!("batch"), "featherwire", "an object"),
     ] {
         let (param, message) =

@@ -78,6 +78,7 @@ mod probes;
 mod properties;
 mod proto_files;
 mod proxies;
+mod queue_positions;
 mod reasons;
 mod reflection;
 mod refusals;

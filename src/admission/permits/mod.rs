@@ -43,7 +43,7 @@ use self::{
     errors::{rejected, wait_ended},
     plan::PlanLimit,
     shared::Shared,
-    waiter::granted,
+    waiter::{WaitTimes, granted},
 };
 use super::{
     external_usage::ListedRequest,
@@ -67,7 +67,7 @@ mod state;
 mod waiter;
 
 pub use permit::Permit;
-pub use waiter::QueuePosition;
+pub use waiter::{QueuePosition, Wait};
 
 /// How long the first requests wait until the plan is known.
 const PLAN_WAIT: Duration = Duration::from_secs(2);
@@ -139,7 +139,13 @@ impl Permits {
         let (ticket, cost) = match self.enqueue(&model, &request, since)? {
             Enqueued::Started { ticket, cost } => (ticket, cost),
             Enqueued::Waiting { ticket, grant } => {
-                (ticket, granted(shared, ticket, grant, position).await?)
+                let times = WaitTimes {
+                    since,
+                    before_pause: Duration::ZERO,
+                    before: request.waited,
+                };
+                let cost = granted(shared, ticket, times, grant, position).await?;
+                (ticket, cost)
             }
         };
         let shared = Arc::clone(shared);

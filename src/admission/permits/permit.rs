@@ -8,7 +8,7 @@ use super::{
     refusal_budget::RefusalBudget,
     shared::Shared,
     state::{CANCELLED_COOLDOWN, PendingRequest},
-    waiter::{QueuePosition, granted},
+    waiter::{QueuePosition, WaitTimes, granted},
 };
 use crate::{
     admission::request::{PermitRequest, Ticket},
@@ -182,7 +182,12 @@ impl Permit {
         grant: oneshot::Receiver<Result<u32>>,
         position: &QueuePosition,
     ) -> Result<Self> {
-        let cost = granted(&self.shared, self.ticket, grant, position).await?;
+        let times = WaitTimes {
+            since,
+            before_pause: self.waited,
+            before: self.request.waited,
+        };
+        let cost = granted(&self.shared, self.ticket, times, grant, position).await?;
         let mut permit = Self::new(
             Arc::clone(&self.shared),
             Arc::clone(&self.model),

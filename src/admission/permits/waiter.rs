@@ -1,9 +1,12 @@
 //! A waiting request, as a future: it completes when the request starts, and removes the request if
 //! it is dropped before.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::shared::Shared;
 use crate::{
@@ -11,16 +14,68 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Tells how many requests are ahead of a waiting one. Clone it to watch a request from elsewhere
-/// while [`Permits::acquire`](super::Permits::acquire) waits.
+/// Tells how a request waits. Clone it to watch a request from elsewhere while
+/// [`Permits::acquire`](super::Permits::acquire) waits.
 #[derive(Clone)]
-pub struct QueuePosition(Option<Arc<Mutex<Option<Waiting>>>>);
+pub struct QueuePosition(Option<Arc<Mutex<Seen>>>);
+
+/// The wait of a request so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The estimated number of requests that start before this one. `None` if it has started.
+    pub requests_ahead: Option<usize>,
+    /// The units that it waits for, or has got.
+    pub units: u32,
+    /// How long it has waited. Pauses between two attempts are not counted.
+    pub waited: Duration,
+}
+
+/// What is to be seen of a request.
+#[derive(Clone, Default)]
+enum Seen {
+    /// It has not waited yet.
+    #[default]
+    Nothing,
+    Waiting(Waiting),
+    /// Its last wait has ended, and it has started.
+    Started(Wait),
+}
 
 /// A request that waits now.
 #[derive(Clone)]
 struct Waiting {
     shared: Arc<Shared>,
     ticket: Ticket,
+    times: WaitTimes,
+}
+
+/// When a request began to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WaitTimes {
+    /// Since when it waits. In the future if it pauses first.
+    pub(super) since: Instant,
+    /// How long it had waited before a pause.
+    pub(super) before_pause: Duration,
+    /// How long its call had waited before, for other models.
+    pub(super) before: Duration,
+}
+
+impl WaitTimes {
+    fn waited(self) -> Duration {
+        self.before + self.since.elapsed().max(self.before_pause)
+    }
+}
+
+impl Waiting {
+    /// `None` if it does not wait any more.
+    fn wait(&self) -> Option<Wait> {
+        let state = self.shared.lock();
+        Some(Wait {
+            requests_ahead: Some(state.scheduler.requests_ahead(self.ticket)?),
+            units: state.pending.get(&self.ticket)?.tracked.cost,
+            waited: self.times.waited(),
+        })
+    }
 }
 
 impl Default for QueuePosition {
@@ -36,23 +91,37 @@ impl QueuePosition {
         Self(None)
     }
 
-    /// The estimated number of requests that start before this one. `None` if it does not wait.
-    pub fn requests_ahead(&self) -> Option<usize> {
-        let waiting = self.lock()?.clone();
-        let Waiting { shared, ticket } = waiting?;
-        shared.lock().scheduler.requests_ahead(ticket)
+    /// The same position, to watch it.
+    pub fn watch(&mut self) -> Self {
+        Self(Some(Arc::clone(self.0.get_or_insert_default())))
     }
 
-    fn set(&self, waiting: Option<Waiting>) {
-        if let Some(mut position) = self.lock() {
-            *position = waiting;
+    /// The estimated number of requests that start before this one. `None` if it does not wait.
+    pub fn requests_ahead(&self) -> Option<usize> {
+        self.wait()?.requests_ahead
+    }
+
+    /// The last wait, which may have ended. `None` before the first one.
+    pub fn wait(&self) -> Option<Wait> {
+        // The lock must not be held while the other one is taken.
+        let seen = self.lock()?.clone();
+        match seen {
+            Seen::Nothing => None,
+            Seen::Waiting(waiting) => waiting.wait(),
+            Seen::Started(wait) => Some(wait),
         }
     }
 
-    fn lock(&self) -> Option<MutexGuard<'_, Option<Waiting>>> {
-        let position = self.0.as_ref()?;
+    fn set(&self, seen: impl FnOnce() -> Seen) {
+        if let Some(mut place) = self.lock() {
+            *place = seen();
+        }
+    }
+
+    fn lock(&self) -> Option<MutexGuard<'_, Seen>> {
+        let place = self.0.as_ref()?;
         // No code panics while it holds the lock.
-        Some(position.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -71,18 +140,19 @@ struct Waiter<'a> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.position.set(None);
+        self.position.set(|| Seen::Nothing);
         let mut state = self.shared.lock();
         state.remove(self.ticket);
         self.shared.advance(&mut state);
     }
 }
 
-/// Waits until `ticket` starts, and returns the cost that it holds. `position` is set while it
+/// Waits until `ticket` starts, and returns the cost that it holds. `position` tells of it while it
 /// waits.
 pub(super) async fn granted(
     shared: &Arc<Shared>,
     ticket: Ticket,
+    times: WaitTimes,
     grant: oneshot::Receiver<Result<u32>>,
     position: &QueuePosition,
 ) -> Result<u32> {
@@ -91,14 +161,23 @@ pub(super) async fn granted(
         ticket,
         position,
     };
-    position.set(Some(Waiting {
-        shared: Arc::clone(shared),
-        ticket,
-    }));
+    position.set(|| {
+        Seen::Waiting(Waiting {
+            shared: Arc::clone(shared),
+            ticket,
+            times,
+        })
+    });
     let cost = grant
         .await
         .unwrap_or_else(|_| Err(Error::internal("a waiting request was lost")))?;
-    position.set(None);
+    position.set(|| {
+        Seen::Started(Wait {
+            requests_ahead: None,
+            units: cost,
+            waited: times.waited(),
+        })
+    });
     // The request runs, and the permit will end it.
     std::mem::forget(waiter);
     Ok(cost)

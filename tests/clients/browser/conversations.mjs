@@ -91,7 +91,7 @@ await on(
     await Promise.all([call(), call()]);
     try {
       await stage.ask("repeat after me: at last");
-      await page.getByText(/In the queue: 1 interactive call waits/).waitFor();
+      await page.getByText(/1st in the queue for 1 unit/).waitFor();
       await page.getByText("1 waiting").waitFor();
     } finally {
       // Other checks need the units.

@@ -3,9 +3,9 @@ import type {
   StreamChatCompletionResponse,
 } from "../gen/featherwire/v1/chat_service_pb";
 import type { ToolCall } from "../gen/featherwire/v1/chat_tools_pb";
-import type { CallReport } from "../gen/featherwire/v1/gateway_pb";
+import type { CallReport, QueuePosition } from "../gen/featherwire/v1/gateway_pb";
 import type { Usage } from "../gen/featherwire/v1/usage_pb";
-import type { Answer, Call, CallKind, Part, Report, Tokens } from "./types";
+import type { Answer, Call, CallKind, Part, QueuePlace, Report, Tokens } from "./types";
 
 /**
  * The answer with a further piece of its stream, which arrived at this time. `index` is its place
@@ -18,6 +18,9 @@ export function merged(
   at: number,
 ): Answer {
   const next = { ...answer };
+  const queue = message.featherwire?.queue;
+  if (queue) return { ...next, queue: placeOf(queue, at) };
+  next.queue = undefined;
   if (message.model) next.model = message.model;
   if (message.usage) next.tokens = tokensOf(message.usage);
   if (message.featherwire) next.report = reportOf(message.featherwire);
@@ -124,6 +127,10 @@ function tokensOf(usage: Usage): Tokens {
     reasoning: usage.completionTokensDetails?.reasoningTokens,
     cached: usage.promptTokensDetails?.cachedTokens,
   };
+}
+
+function placeOf({ requestsAhead, waitedMs, units }: QueuePosition, at: number): QueuePlace {
+  return { ahead: requestsAhead, waitedMs: Number(waitedMs), units, at };
 }
 
 function reportOf(report: CallReport): Report {

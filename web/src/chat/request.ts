@@ -45,7 +45,7 @@ export function restBody({ model, path, settings }: Draft): JsonObject {
   return body;
 }
 
-/** The request as a message. `report` asks for the usage and for the gateway's report. */
+/** The request as a message. `report` asks for the usage, the gateway's report, and the queue. */
 export function messageOf(draft: Draft, report: boolean): CreateChatCompletionRequest {
   const { model, path, settings } = draft;
   const init: Record<string, unknown> = {
@@ -83,6 +83,7 @@ export function messageOf(draft: Draft, report: boolean): CreateChatCompletionRe
     timeoutMs: typeof timeout_ms === "number" ? BigInt(timeout_ms) : undefined,
     priority: PRIORITIES[settings.priority],
     report: report || undefined,
+    queue: report || undefined,
   };
   if (report) init.streamOptions = { includeUsage: true };
   init.extra = Object.fromEntries(extraOf(settings));

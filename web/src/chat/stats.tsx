@@ -1,8 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
-import { liveUnits } from "../api/units";
 import { known } from "./models";
 import { isOpen } from "./state";
-import type { Answer } from "./types";
+import type { Answer, QueuePlace } from "./types";
 
 /** The numbers of an answer, live while it arrives. */
 export function Stats({ answer }: { answer: Answer }) {
@@ -16,7 +15,7 @@ export function Stats({ answer }: { answer: Answer }) {
   const units = report?.units ?? known.value.get(answer.model)?.concurrencyCost;
   return (
     <dl class="stats numbers" data-live={isLive}>
-      {answer.state === "waiting" && <Waiting now={now} />}
+      {answer.state === "waiting" && <Waiting place={answer.queue} now={now} />}
       {firstAt !== undefined && (
         <Stat
           name="Tokens"
@@ -64,29 +63,28 @@ function Stat({ name, value, unit }: { name: string; value: string; unit: string
   );
 }
 
-/**
- * What is known about the wait. gRPC-Web tells nothing before the first piece, but the live units
- * tell how many calls wait: a call of this page is one of the interactive ones.
- */
-function Waiting({ now }: { now: number }) {
-  const gateway = liveUnits.value.picture?.gateway;
-  const { interactive = 0, default: usual = 0, batch = 0 } = gateway?.queued ?? {};
-  const others = usual + batch;
-  const oldestMs = gateway?.oldestWaitMs;
-  const age = now - liveUnits.value.at;
-  const isFresh = age < 6_000 && interactive + others > 0;
+/** How the call itself waits, as the gateway tells it. The time goes on between two messages. */
+function Waiting({ place, now }: { place?: QueuePlace; now: number }) {
+  const seconds = place && (place.waitedMs + Math.max(0, now - place.at)) / 1000;
   return (
     <div class="stats-wait">
       <dt class="unseen">State</dt>
       <dd>
-        {isFresh
-          ? `In the queue: ${interactive} interactive${others > 0 ? ` and ${others} other` : ""} ` +
-            `${interactive + others === 1 ? "call waits" : "calls wait"}` +
-            (oldestMs === undefined ? "" : `, the longest for ${short(Number(oldestMs) / 1000)} s`)
-          : "Waiting for the model"}
+        {place?.ahead === undefined
+          ? "Waiting for the model"
+          : `${ordinal(place.ahead + 1)} in the queue for ` +
+            `${place.units} ${place.units === 1 ? "unit" : "units"}, ${Math.floor(seconds ?? 0)} s`}
       </dd>
     </div>
   );
+}
+
+const ENDINGS = { zero: "th", one: "st", two: "nd", few: "rd", many: "th", other: "th" } as const;
+const rules = new Intl.PluralRules("en", { type: "ordinal" });
+
+/** Such as `3rd`. */
+function ordinal(place: number): string {
+  return `${place.toLocaleString("en")}${ENDINGS[rules.select(place)]}`;
 }
 
 function short(value: number): string {

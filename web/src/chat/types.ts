@@ -47,6 +47,16 @@ export interface Report {
   upstreamId?: string;
 }
 
+/** How a call waits for units. */
+export interface QueuePlace {
+  /** The calls that start before. Unset: it has left the queue, and the model has not begun. */
+  ahead?: number;
+  waitedMs: number;
+  units: number;
+  /** When this arrived, in milliseconds since 1970. */
+  at: number;
+}
+
 /** An answer, or what has arrived of it. Replaced as a whole at each change. */
 export interface Answer {
   state: AnswerState;
@@ -64,6 +74,8 @@ export interface Answer {
   finishReason?: string;
   tokens?: Tokens;
   report?: Report;
+  /** Set while the call waits. */
+  queue?: QueuePlace;
   problem?: Problem;
   /** Times in milliseconds since 1970. */
   sentAt: number;

@@ -497,7 +497,8 @@ type StreamCompletionResponse struct {
 	// The upstream's configuration that generates the answer.
 	SystemFingerprint *string `protobuf:"bytes,6,opt,name=system_fingerprint,json=systemFingerprint,proto3,oneof" json:"system_fingerprint,omitempty"`
 	// The report of the call, if `featherwire.report` is set in the request. It is in the last message of a complete stream,
-	// after the usage. That message has the stream's `id`, `created` and `model` and no choices. The gateway writes this
+	// after the usage. That message has the stream's `id`, `created` and `model` and no choices. If `featherwire.queue` is set
+	// in the request, the messages before the first part of the answer have the beginning of it. The gateway writes this
 	// field and removes a member of the same name from the upstream's answer.
 	Featherwire *CallReport `protobuf:"bytes,7,opt,name=featherwire,proto3" json:"featherwire,omitempty"`
 	// Members that this message does not define: member name → JSON text.

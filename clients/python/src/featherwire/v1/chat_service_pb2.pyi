@@ -751,7 +751,8 @@ class StreamChatCompletionResponse(_message.Message):
     @_builtins.property
     def featherwire(self) -> _gateway_pb2.CallReport:
         """The report of the call, if `featherwire.report` is set in the request. It is in the last message of a complete stream,
-        after the usage. That message has the stream's `id`, `created` and `model` and no choices. The gateway writes this
+        after the usage. That message has the stream's `id`, `created` and `model` and no choices. If `featherwire.queue` is set
+        in the request, the messages before the first part of the answer have the beginning of it. The gateway writes this
         field and removes a member of the same name from the upstream's answer.
         """
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x61therwire/v1/gateway.proto\x12\x0e\x66\x65\x61therwire.v1\"\xb7\x03\n\x0eGatewayOptions\x12\x1c\n\tfallbacks\x18\x01 \x03(\tR\tfallbacks\x12&\n\x0cno_fallbacks\x18\x02 \x01(\x08H\x00R\x0bnoFallbacks\x88\x01\x01\x12\x34\n\x08priority\x18\x03 \x01(\x0e\x32\x18.featherwire.v1.PriorityR\x08priority\x12-\n\x10unary_via_stream\x18\x04 \x01(\x08H\x01R\x0eunaryViaStream\x88\x01\x01\x12\"\n\ntimeout_ms\x18\x05 \x01(\x03H\x02R\ttimeoutMs\x88\x01\x01\x12\x1b\n\x06report\x18\x06 \x01(\x08H\x03R\x06report\x88\x01\x01\x12?\n\x05\x65xtra\x18\x64 \x03(\x0b\x32).featherwire.v1.GatewayOptions.ExtraEntryR\x05\x65xtra\x1a\x38\n\nExtraEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x0f\n\r_no_fallbacksB\x13\n\x11_unary_via_streamB\r\n\x0b_timeout_msB\t\n\x07_report\"\xc6\x03\n\nCallReport\x12\x1f\n\x0bmodel_asked\x18\x01 \x01(\tR\nmodelAsked\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x30\n\x05tried\x18\x03 \x03(\x0b\x32\x1a.featherwire.v1.TriedModelR\x05tried\x12\x1b\n\twaited_ms\x18\x04 \x01(\x03R\x08waitedMs\x12\x14\n\x05units\x18\x05 \x01(\x05R\x05units\x12\x1a\n\x08\x61ttempts\x18\x06 \x01(\x05R\x08\x61ttempts\x12)\n\x0e\x66irst_token_ms\x18\x07 \x01(\x03H\x00R\x0c\x66irstTokenMs\x88\x01\x01\x12\x33\n\x13upstream_request_id\x18\x08 \x01(\tH\x01R\x11upstreamRequestId\x88\x01\x01\x12;\n\x05\x65xtra\x18\x64 \x03(\x0b\x32%.featherwire.v1.CallReport.ExtraEntryR\x05\x65xtra\x1a\x38\n\nExtraEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x11\n\x0f_first_token_msB\x16\n\x14_upstream_request_id\"\xb1\x01\n\nTriedModel\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12;\n\x05\x65xtra\x18\x64 \x03(\x0b\x32%.featherwire.v1.TriedModel.ExtraEntryR\x05\x65xtra\x1a\x38\n\nExtraEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01*h\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x14\n\x10PRIORITY_DEFAULT\x10\x02\x12\x12\n\x0ePRIORITY_BATCH\x10\x03\x42\x34\n\x12\x63om.featherwire.v1P\x01Z\x1c\x66\x65\x61therwire/v1;featherwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x61therwire/v1/gateway.proto\x12\x0e\x66\x65\x61therwire.v1\"\xdc\x03\n\x0eGatewayOptions\x12\x1c\n\tfallbacks\x18\x01 \x03(\tR\tfallbacks\x12&\n\x0cno_fallbacks\x18\x02 \x01(\x08H\x00R\x0bnoFallbacks\x88\x01\x01\x12\x34\n\x08priority\x18\x03 \x01(\x0e\x32\x18.featherwire.v1.PriorityR\x08priority\x12-\n\x10unary_via_stream\x18\x04 \x01(\x08H\x01R\x0eunaryViaStream\x88\x01\x01\x12\"\n\ntimeout_ms\x18\x05 \x01(\x03H\x02R\ttimeoutMs\x88\x01\x01\x12\x1b\n\x06report\x18\x06 \x01(\x08H\x03R\x06report\x88\x01\x01\x12\x19\n\x05queue\x18\x07 \x01(\x08H\x04R\x05queue\x88\x01\x01\x12?\n\x05\x65xtra\x18\x64 \x03(\x0b\x32).featherwire.v1.GatewayOptions.ExtraEntryR\x05\x65xtra\x1a\x38\n\nExtraEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x0f\n\r_no_fallbacksB\x13\n\x11_unary_via_streamB\r\n\x0b_timeout_msB\t\n\x07_reportB\x08\n\x06_queue\"\xfb\x03\n\nCallReport\x12\x1f\n\x0bmodel_asked\x18\x01 \x01(\tR\nmodelAsked\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x30\n\x05tried\x18\x03 \x03(\x0b\x32\x1a.featherwire.v1.TriedModelR\x05tried\x12\x1b\n\twaited_ms\x18\x04 \x01(\x03R\x08waitedMs\x12\x14\n\x05units\x18\x05 \x01(\x05R\x05units\x12\x1a\n\x08\x61ttempts\x18\x06 \x01(\x05R\x08\x61ttempts\x12)\n\x0e\x66irst_token_ms\x18\x07 \x01(\x03H\x00R\x0c\x66irstTokenMs\x88\x01\x01\x12\x33\n\x13upstream_request_id\x18\x08 \x01(\tH\x01R\x11upstreamRequestId\x88\x01\x01\x12\x33\n\x05queue\x18\t \x01(\x0b\x32\x1d.featherwire.v1.QueuePositionR\x05queue\x12;\n\x05\x65xtra\x18\x64 \x03(\x0b\x32%.featherwire.v1.CallReport.ExtraEntryR\x05\x65xtra\x1a\x38\n\nExtraEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x11\n\x0f_first_token_msB\x16\n\x14_upstream_request_id\"\xfb\x01\n\rQueuePosition\x12*\n\x0erequests_ahead\x18\x01 \x01(\x05H\x00R\rrequestsAhead\x88\x01\x01\x12\x1b\n\twaited_ms\x18\x02 \x01(\x03R\x08waitedMs\x12\x14\n\x05units\x18\x03 \x01(\x05R\x05units\x12>\n\x05\x65xtra\x18\x64 \x03(\x0b\x32(.featherwire.v1.QueuePosition.ExtraEntryR\x05\x65xtra\x1a\x38\n\nExtraEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x11\n\x0f_requests_ahead\"\xb1\x01\n\nTriedModel\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12;\n\x05\x65xtra\x18\x64 \x03(\x0b\x32%.featherwire.v1.TriedModel.ExtraEntryR\x05\x65xtra\x1a\x38\n\nExtraEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01*h\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x14\n\x10PRIORITY_DEFAULT\x10\x02\x12\x12\n\x0ePRIORITY_BATCH\x10\x03\x42\x34\n\x12\x63om.featherwire.v1P\x01Z\x1c\x66\x65\x61therwire/v1;featherwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,20 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GATEWAYOPTIONS_EXTRAENTRY']._serialized_options = b'8\001'
   _globals['_CALLREPORT_EXTRAENTRY']._loaded_options = None
   _globals['_CALLREPORT_EXTRAENTRY']._serialized_options = b'8\001'
+  _globals['_QUEUEPOSITION_EXTRAENTRY']._loaded_options = None
+  _globals['_QUEUEPOSITION_EXTRAENTRY']._serialized_options = b'8\001'
   _globals['_TRIEDMODEL_EXTRAENTRY']._loaded_options = None
   _globals['_TRIEDMODEL_EXTRAENTRY']._serialized_options = b'8\001'
-  _globals['_PRIORITY']._serialized_start=1127
-  _globals['_PRIORITY']._serialized_end=1231
+  _globals['_PRIORITY']._serialized_start=1471
+  _globals['_PRIORITY']._serialized_end=1575
   _globals['_GATEWAYOPTIONS']._serialized_start=49
-  _globals['_GATEWAYOPTIONS']._serialized_end=488
-  _globals['_GATEWAYOPTIONS_EXTRAENTRY']._serialized_start=368
-  _globals['_GATEWAYOPTIONS_EXTRAENTRY']._serialized_end=424
-  _globals['_CALLREPORT']._serialized_start=491
-  _globals['_CALLREPORT']._serialized_end=945
-  _globals['_CALLREPORT_EXTRAENTRY']._serialized_start=368
-  _globals['_CALLREPORT_EXTRAENTRY']._serialized_end=424
-  _globals['_TRIEDMODEL']._serialized_start=948
-  _globals['_TRIEDMODEL']._serialized_end=1125
-  _globals['_TRIEDMODEL_EXTRAENTRY']._serialized_start=368
-  _globals['_TRIEDMODEL_EXTRAENTRY']._serialized_end=424
+  _globals['_GATEWAYOPTIONS']._serialized_end=525
+  _globals['_GATEWAYOPTIONS_EXTRAENTRY']._serialized_start=395
+  _globals['_GATEWAYOPTIONS_EXTRAENTRY']._serialized_end=451
+  _globals['_CALLREPORT']._serialized_start=528
+  _globals['_CALLREPORT']._serialized_end=1035
+  _globals['_CALLREPORT_EXTRAENTRY']._serialized_start=395
+  _globals['_CALLREPORT_EXTRAENTRY']._serialized_end=451
+  _globals['_QUEUEPOSITION']._serialized_start=1038
+  _globals['_QUEUEPOSITION']._serialized_end=1289
+  _globals['_QUEUEPOSITION_EXTRAENTRY']._serialized_start=395
+  _globals['_QUEUEPOSITION_EXTRAENTRY']._serialized_end=451
+  _globals['_TRIEDMODEL']._serialized_start=1292
+  _globals['_TRIEDMODEL']._serialized_end=1469
+  _globals['_TRIEDMODEL_EXTRAENTRY']._serialized_start=395
+  _globals['_TRIEDMODEL_EXTRAENTRY']._serialized_end=451
 # @@protoc_insertion_point(module_scope)

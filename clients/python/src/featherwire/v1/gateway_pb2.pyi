@@ -85,6 +85,7 @@ class GatewayOptions(_message.Message):
     UNARY_VIA_STREAM_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     no_fallbacks: _builtins.bool
     """Whether no other model may answer, including the fallbacks of the gateway's configuration. Must not be set together
@@ -103,6 +104,13 @@ class GatewayOptions(_message.Message):
     """
     report: _builtins.bool
     """Whether the field `featherwire` of the answer has a report of the call."""
+    queue: _builtins.bool
+    """Whether a stream tells how the call waits for concurrency units. If it waits for a moment or longer, the stream begins
+    with messages without choices, whose field `featherwire.queue` is set: at first, and when its position has changed, at
+    most one in a second. The metadata of the answer, which is otherwise sent before the first message, is then sent after
+    the last one, in REST as comments before the first part of the answer. No effect on calls that do not wait, and on
+    unary calls.
+    """
     @_builtins.property
     def fallbacks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models that answer if the requested model fails before any part of its answer has arrived. They are tried in order,
@@ -123,14 +131,17 @@ class GatewayOptions(_message.Message):
         unary_via_stream: _builtins.bool | None = ...,
         timeout_ms: _builtins.int | None = ...,
         report: _builtins.bool | None = ...,
+        queue: _builtins.bool | None = ...,
         extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_no_fallbacks", b"_no_fallbacks", "_report", b"_report", "_timeout_ms", b"_timeout_ms", "_unary_via_stream", b"_unary_via_stream", "no_fallbacks", b"no_fallbacks", "report", b"report", "timeout_ms", b"timeout_ms", "unary_via_stream", b"unary_via_stream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_no_fallbacks", b"_no_fallbacks", "_queue", b"_queue", "_report", b"_report", "_timeout_ms", b"_timeout_ms", "_unary_via_stream", b"_unary_via_stream", "no_fallbacks", b"no_fallbacks", "queue", b"queue", "report", b"report", "timeout_ms", b"timeout_ms", "unary_via_stream", b"unary_via_stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_no_fallbacks", b"_no_fallbacks", "_report", b"_report", "_timeout_ms", b"_timeout_ms", "_unary_via_stream", b"_unary_via_stream", "extra", b"extra", "fallbacks", b"fallbacks", "no_fallbacks", b"no_fallbacks", "priority", b"priority", "report", b"report", "timeout_ms", b"timeout_ms", "unary_via_stream", b"unary_via_stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_no_fallbacks", b"_no_fallbacks", "_queue", b"_queue", "_report", b"_report", "_timeout_ms", b"_timeout_ms", "_unary_via_stream", b"_unary_via_stream", "extra", b"extra", "fallbacks", b"fallbacks", "no_fallbacks", b"no_fallbacks", "priority", b"priority", "queue", b"queue", "report", b"report", "timeout_ms", b"timeout_ms", "unary_via_stream", b"unary_via_stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__no_fallbacks: _TypeAlias = _typing.Literal["no_fallbacks"]  # noqa: Y015
     _WhichOneofArgType__no_fallbacks: _TypeAlias = _typing.Literal["_no_fallbacks", b"_no_fallbacks"]  # noqa: Y015
+    _WhichOneofReturnType__queue: _TypeAlias = _typing.Literal["queue"]  # noqa: Y015
+    _WhichOneofArgType__queue: _TypeAlias = _typing.Literal["_queue", b"_queue"]  # noqa: Y015
     _WhichOneofReturnType__report: _TypeAlias = _typing.Literal["report"]  # noqa: Y015
     _WhichOneofArgType__report: _TypeAlias = _typing.Literal["_report", b"_report"]  # noqa: Y015
     _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
@@ -139,6 +150,8 @@ class GatewayOptions(_message.Message):
     _WhichOneofArgType__unary_via_stream: _TypeAlias = _typing.Literal["_unary_via_stream", b"_unary_via_stream"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__no_fallbacks) -> _WhichOneofReturnType__no_fallbacks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue) -> _WhichOneofReturnType__queue | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__report) -> _WhichOneofReturnType__report | None: ...
     @_typing.overload
@@ -151,7 +164,8 @@ Global___GatewayOptions: _TypeAlias = GatewayOptions  # noqa: Y015
 @_typing.final
 class CallReport(_message.Message):
     """The report of a call. The answer has it only if `featherwire.report` is set in the request. In a stream it is in an
-    additional last message.
+    additional last message. With `featherwire.queue`, earlier messages have the beginning of it: `model_asked`, `waited_ms`
+    and `queue`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -184,6 +198,7 @@ class CallReport(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
     UPSTREAM_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     model_asked: _builtins.str
     """The requested model, with the name in the request."""
@@ -208,6 +223,12 @@ class CallReport(_message.Message):
         """The models that failed before, in order. Also sent as `x-featherwire-tried`."""
 
     @_builtins.property
+    def queue(self) -> Global___QueuePosition:
+        """How the call waits for concurrency units. Set only in the messages before the first part of the answer, if
+        `featherwire.queue` is set in the request.
+        """
+
+    @_builtins.property
     def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Members that this message does not define: member name → JSON text."""
 
@@ -222,11 +243,12 @@ class CallReport(_message.Message):
         attempts: _builtins.int = ...,
         first_token_ms: _builtins.int | None = ...,
         upstream_request_id: _builtins.str | None = ...,
+        queue: Global___QueuePosition | None = ...,
         extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "_upstream_request_id", b"_upstream_request_id", "first_token_ms", b"first_token_ms", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "_upstream_request_id", b"_upstream_request_id", "first_token_ms", b"first_token_ms", "queue", b"queue", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "_upstream_request_id", b"_upstream_request_id", "attempts", b"attempts", "extra", b"extra", "first_token_ms", b"first_token_ms", "model", b"model", "model_asked", b"model_asked", "tried", b"tried", "units", b"units", "upstream_request_id", b"upstream_request_id", "waited_ms", b"waited_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "_upstream_request_id", b"_upstream_request_id", "attempts", b"attempts", "extra", b"extra", "first_token_ms", b"first_token_ms", "model", b"model", "model_asked", b"model_asked", "queue", b"queue", "tried", b"tried", "units", b"units", "upstream_request_id", b"upstream_request_id", "waited_ms", b"waited_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
     _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015
@@ -238,6 +260,67 @@ class CallReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__upstream_request_id) -> _WhichOneofReturnType__upstream_request_id | None: ...
 
 Global___CallReport: _TypeAlias = CallReport  # noqa: Y015
+
+@_typing.final
+class QueuePosition(_message.Message):
+    """How a call waits for concurrency units."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExtraEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUESTS_AHEAD_FIELD_NUMBER: _builtins.int
+    WAITED_MS_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    requests_ahead: _builtins.int
+    """The number of requests that start before this one, if no others come: 0 for the next one. Exact if one key calls with
+    one priority, otherwise an estimate. Unset if the call waits no more: it has been sent to the model, which has not
+    begun to answer.
+    """
+    waited_ms: _builtins.int
+    """The time that the call has waited so far, in milliseconds."""
+    units: _builtins.int
+    """The concurrency units that it waits for, or has got. For a model with an unknown cost, the gateway's estimate."""
+    @_builtins.property
+    def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Members that this message does not define: member name → JSON text."""
+
+    def __init__(
+        self,
+        *,
+        requests_ahead: _builtins.int | None = ...,
+        waited_ms: _builtins.int = ...,
+        units: _builtins.int = ...,
+        extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_requests_ahead", b"_requests_ahead", "requests_ahead", b"requests_ahead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_ahead", b"_requests_ahead", "extra", b"extra", "requests_ahead", b"requests_ahead", "units", b"units", "waited_ms", b"waited_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__requests_ahead: _TypeAlias = _typing.Literal["requests_ahead"]  # noqa: Y015
+    _WhichOneofArgType__requests_ahead: _TypeAlias = _typing.Literal["_requests_ahead", b"_requests_ahead"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__requests_ahead) -> _WhichOneofReturnType__requests_ahead | None: ...
+
+Global___QueuePosition: _TypeAlias = QueuePosition  # noqa: Y015
 
 @_typing.final
 class TriedModel(_message.Message):

@@ -373,7 +373,8 @@ export type StreamCompletionResponse = Message<"featherwire.v1.StreamCompletionR
 
   /**
    * The report of the call, if `featherwire.report` is set in the request. It is in the last message of a complete stream,
-   * after the usage. That message has the stream's `id`, `created` and `model` and no choices. The gateway writes this
+   * after the usage. That message has the stream's `id`, `created` and `model` and no choices. If `featherwire.queue` is set
+   * in the request, the messages before the first part of the answer have the beginning of it. The gateway writes this
    * field and removes a member of the same name from the upstream's answer.
    *
    * @generated from field: featherwire.v1.CallReport featherwire = 7;

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featherwire/v1/gateway.proto.
  */
 export const file_featherwire_v1_gateway: GenFile = /*@__PURE__*/
-  fileDesc("ChxmZWF0aGVyd2lyZS92MS9nYXRld2F5LnByb3RvEg5mZWF0aGVyd2lyZS52MSLfAgoOR2F0ZXdheU9wdGlvbnMSEQoJZmFsbGJhY2tzGAEgAygJEhkKDG5vX2ZhbGxiYWNrcxgCIAEoCEgAiAEBEioKCHByaW9yaXR5GAMgASgOMhguZmVhdGhlcndpcmUudjEuUHJpb3JpdHkSHQoQdW5hcnlfdmlhX3N0cmVhbRgEIAEoCEgBiAEBEhcKCnRpbWVvdXRfbXMYBSABKANIAogBARITCgZyZXBvcnQYBiABKAhIA4gBARI4CgVleHRyYRhkIAMoCzIpLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlPcHRpb25zLkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQg8KDV9ub19mYWxsYmFja3NCEwoRX3VuYXJ5X3ZpYV9zdHJlYW1CDQoLX3RpbWVvdXRfbXNCCQoHX3JlcG9ydCLdAgoKQ2FsbFJlcG9ydBITCgttb2RlbF9hc2tlZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIpCgV0cmllZBgDIAMoCzIaLmZlYXRoZXJ3aXJlLnYxLlRyaWVkTW9kZWwSEQoJd2FpdGVkX21zGAQgASgDEg0KBXVuaXRzGAUgASgFEhAKCGF0dGVtcHRzGAYgASgFEhsKDmZpcnN0X3Rva2VuX21zGAcgASgDSACIAQESIAoTdXBzdHJlYW1fcmVxdWVzdF9pZBgIIAEoCUgBiAEBEjQKBWV4dHJhGGQgAygLMiUuZmVhdGhlcndpcmUudjEuQ2FsbFJlcG9ydC5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIRCg9fZmlyc3RfdG9rZW5fbXNCFgoUX3Vwc3RyZWFtX3JlcXVlc3RfaWQijwEKClRyaWVkTW9kZWwSDQoFbW9kZWwYASABKAkSDgoGcmVhc29uGAIgASgJEjQKBWV4dHJhGGQgAygLMiUuZmVhdGhlcndpcmUudjEuVHJpZWRNb2RlbC5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASpoCghQcmlvcml0eRIYChRQUklPUklUWV9VTlNQRUNJRklFRBAAEhgKFFBSSU9SSVRZX0lOVEVSQUNUSVZFEAESFAoQUFJJT1JJVFlfREVGQVVMVBACEhIKDlBSSU9SSVRZX0JBVENIEANCNAoSY29tLmZlYXRoZXJ3aXJlLnYxUAFaHGZlYXRoZXJ3aXJlL3YxO2ZlYXRoZXJ3aXJldjFiBnByb3RvMw");
+  fileDesc("ChxmZWF0aGVyd2lyZS92MS9nYXRld2F5LnByb3RvEg5mZWF0aGVyd2lyZS52MSL9AgoOR2F0ZXdheU9wdGlvbnMSEQoJZmFsbGJhY2tzGAEgAygJEhkKDG5vX2ZhbGxiYWNrcxgCIAEoCEgAiAEBEioKCHByaW9yaXR5GAMgASgOMhguZmVhdGhlcndpcmUudjEuUHJpb3JpdHkSHQoQdW5hcnlfdmlhX3N0cmVhbRgEIAEoCEgBiAEBEhcKCnRpbWVvdXRfbXMYBSABKANIAogBARITCgZyZXBvcnQYBiABKAhIA4gBARISCgVxdWV1ZRgHIAEoCEgEiAEBEjgKBWV4dHJhGGQgAygLMikuZmVhdGhlcndpcmUudjEuR2F0ZXdheU9wdGlvbnMuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDwoNX25vX2ZhbGxiYWNrc0ITChFfdW5hcnlfdmlhX3N0cmVhbUINCgtfdGltZW91dF9tc0IJCgdfcmVwb3J0QggKBl9xdWV1ZSKLAwoKQ2FsbFJlcG9ydBITCgttb2RlbF9hc2tlZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIpCgV0cmllZBgDIAMoCzIaLmZlYXRoZXJ3aXJlLnYxLlRyaWVkTW9kZWwSEQoJd2FpdGVkX21zGAQgASgDEg0KBXVuaXRzGAUgASgFEhAKCGF0dGVtcHRzGAYgASgFEhsKDmZpcnN0X3Rva2VuX21zGAcgASgDSACIAQESIAoTdXBzdHJlYW1fcmVxdWVzdF9pZBgIIAEoCUgBiAEBEiwKBXF1ZXVlGAkgASgLMh0uZmVhdGhlcndpcmUudjEuUXVldWVQb3NpdGlvbhI0CgVleHRyYRhkIAMoCzIlLmZlYXRoZXJ3aXJlLnYxLkNhbGxSZXBvcnQuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEQoPX2ZpcnN0X3Rva2VuX21zQhYKFF91cHN0cmVhbV9yZXF1ZXN0X2lkIsgBCg1RdWV1ZVBvc2l0aW9uEhsKDnJlcXVlc3RzX2FoZWFkGAEgASgFSACIAQESEQoJd2FpdGVkX21zGAIgASgDEg0KBXVuaXRzGAMgASgFEjcKBWV4dHJhGGQgAygLMiguZmVhdGhlcndpcmUudjEuUXVldWVQb3NpdGlvbi5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIRCg9fcmVxdWVzdHNfYWhlYWQijwEKClRyaWVkTW9kZWwSDQoFbW9kZWwYASABKAkSDgoGcmVhc29uGAIgASgJEjQKBWV4dHJhGGQgAygLMiUuZmVhdGhlcndpcmUudjEuVHJpZWRNb2RlbC5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASpoCghQcmlvcml0eRIYChRQUklPUklUWV9VTlNQRUNJRklFRBAAEhgKFFBSSU9SSVRZX0lOVEVSQUNUSVZFEAESFAoQUFJJT1JJVFlfREVGQVVMVBACEhIKDlBSSU9SSVRZX0JBVENIEANCNAoSY29tLmZlYXRoZXJ3aXJlLnYxUAFaHGZlYXRoZXJ3aXJlL3YxO2ZlYXRoZXJ3aXJldjFiBnByb3RvMw");
 
 /**
  * Options of the gateway for this call. Never sent upstream.
@@ -73,6 +73,17 @@ export type GatewayOptions = Message<"featherwire.v1.GatewayOptions"> & {
   report?: boolean | undefined;
 
   /**
+   * Whether a stream tells how the call waits for concurrency units. If it waits for a moment or longer, the stream begins
+   * with messages without choices, whose field `featherwire.queue` is set: at first, and when its position has changed, at
+   * most one in a second. The metadata of the answer, which is otherwise sent before the first message, is then sent after
+   * the last one, in REST as comments before the first part of the answer. No effect on calls that do not wait, and on
+   * unary calls.
+   *
+   * @generated from field: optional bool queue = 7;
+   */
+  queue?: boolean | undefined;
+
+  /**
    * Members that this message does not define are refused. The name of an unset field is accepted, as in all requests.
    *
    * @generated from field: map<string, string> extra = 100;
@@ -89,7 +100,8 @@ export const GatewayOptionsSchema: GenMessage<GatewayOptions> = /*@__PURE__*/
 
 /**
  * The report of a call. The answer has it only if `featherwire.report` is set in the request. In a stream it is in an
- * additional last message.
+ * additional last message. With `featherwire.queue`, earlier messages have the beginning of it: `model_asked`, `waited_ms`
+ * and `queue`.
  *
  * @generated from message featherwire.v1.CallReport
  */
@@ -153,6 +165,14 @@ export type CallReport = Message<"featherwire.v1.CallReport"> & {
   upstreamRequestId?: string | undefined;
 
   /**
+   * How the call waits for concurrency units. Set only in the messages before the first part of the answer, if
+   * `featherwire.queue` is set in the request.
+   *
+   * @generated from field: featherwire.v1.QueuePosition queue = 9;
+   */
+  queue?: QueuePosition | undefined;
+
+  /**
    * Members that this message does not define: member name → JSON text.
    *
    * @generated from field: map<string, string> extra = 100;
@@ -166,6 +186,50 @@ export type CallReport = Message<"featherwire.v1.CallReport"> & {
  */
 export const CallReportSchema: GenMessage<CallReport> = /*@__PURE__*/
   messageDesc(file_featherwire_v1_gateway, 1);
+
+/**
+ * How a call waits for concurrency units.
+ *
+ * @generated from message featherwire.v1.QueuePosition
+ */
+export type QueuePosition = Message<"featherwire.v1.QueuePosition"> & {
+  /**
+   * The number of requests that start before this one, if no others come: 0 for the next one. Exact if one key calls with
+   * one priority, otherwise an estimate. Unset if the call waits no more: it has been sent to the model, which has not
+   * begun to answer.
+   *
+   * @generated from field: optional int32 requests_ahead = 1;
+   */
+  requestsAhead?: number | undefined;
+
+  /**
+   * The time that the call has waited so far, in milliseconds.
+   *
+   * @generated from field: int64 waited_ms = 2;
+   */
+  waitedMs: bigint;
+
+  /**
+   * The concurrency units that it waits for, or has got. For a model with an unknown cost, the gateway's estimate.
+   *
+   * @generated from field: int32 units = 3;
+   */
+  units: number;
+
+  /**
+   * Members that this message does not define: member name → JSON text.
+   *
+   * @generated from field: map<string, string> extra = 100;
+   */
+  extra: { [key: string]: string };
+};
+
+/**
+ * Describes the message featherwire.v1.QueuePosition.
+ * Use `create(QueuePositionSchema)` to create a new message.
+ */
+export const QueuePositionSchema: GenMessage<QueuePosition> = /*@__PURE__*/
+  messageDesc(file_featherwire_v1_gateway, 2);
 
 /**
  * A model that failed.
@@ -200,7 +264,7 @@ export type TriedModel = Message<"featherwire.v1.TriedModel"> & {
  * Use `create(TriedModelSchema)` to create a new message.
  */
 export const TriedModelSchema: GenMessage<TriedModel> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_gateway, 2);
+  messageDesc(file_featherwire_v1_gateway, 3);
 
 /**
  * The priority in the queue for concurrency units. In JSON a string: `interactive`, `default` or `batch`.
