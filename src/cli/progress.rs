@@ -69,11 +69,6 @@ impl Progress {
         lock(&self.shared).text = text.into();
     }
 
-    /// Whether it is shown, or will be.
-    pub(super) fn runs(&self) -> bool {
-        !lock(&self.shared).has_ended
-    }
-
     /// Ends it before the value is dropped.
     pub(super) fn end(&self) {
         let mut shared = lock(&self.shared);

@@ -237,7 +237,7 @@ async fn an_answer_does_not_control_the_terminal() {
 }
 
 #[tokio::test]
-async fn a_call_that_waits_shows_the_queue() {
+async fn a_call_that_waits_shows_its_place_in_the_queue() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::with(emulator.address, |config| config.units.units = Some(1)).await;
     let holds = prompt("emulator/stall-after-5", "hold the unit");
@@ -254,11 +254,24 @@ async fn a_call_that_waits_shows_the_queue() {
     let mut terminal = session(&gateway, &[]).await;
     terminal.enter("repeat after me: at last");
     terminal.until("waiting for meta-llama").await;
-    terminal.until("1 in the queue").await;
+    terminal.until("next in the queue").await;
+    let mut other = session(&gateway, &[]).await;
+    other.enter("repeat after me: later");
+    other.until("2nd in the queue").await;
+    // The first one gives its place up, and takes the last one.
+    terminal.press(CTRL_C);
+    terminal.until("> ").await;
+    other.until("next in the queue").await;
+    terminal.enter("repeat after me: at last");
+    terminal.until("2nd in the queue").await;
     drop(held);
+    other.until("later\r\n").await;
     terminal.until("at last\r\n").await;
     let line = terminal.until("> ").await;
     assert!(line.contains("1 unit · waited"), "{line}");
+    other.until("> ").await;
+    other.press(CTRL_D);
+    assert_eq!(other.ended().await.0, Some(0));
     terminal.press(CTRL_D);
     assert_eq!(terminal.ended().await.0, Some(0));
 }

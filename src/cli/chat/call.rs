@@ -1,8 +1,7 @@
 //! One call: its request, and its answer as it streams in.
 
-use std::{convert::Infallible, future, io::IsTerminal, time::Duration};
+use std::io::IsTerminal;
 
-use tokio::time::sleep;
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
@@ -16,7 +15,6 @@ use super::{
         failure::Failure,
         output, printable,
         progress::Progress,
-        units,
     },
     timing::Timing,
     view::View,
@@ -24,14 +22,10 @@ use super::{
 use crate::{
     json,
     proto::v1::{
-        CreateChatCompletionRequest, GatewayOptions, StreamChatCompletionResponse, StreamOptions,
-        WatchConcurrencyRequest, account_service_client::AccountServiceClient,
-        chat_service_client::ChatServiceClient,
+        CreateChatCompletionRequest, GatewayOptions, QueuePosition, StreamChatCompletionResponse,
+        StreamOptions, chat_service_client::ChatServiceClient,
     },
 };
-
-/// Most answers begin earlier. Later, the units and the queue are shown.
-const QUEUE_SHOWN_AFTER: Duration = Duration::from_secs(1);
 
 type WithKey = InterceptedService<Channel, Key>;
 
@@ -41,7 +35,6 @@ pub(super) type Metadata = Vec<(&'static str, MetadataValue<Ascii>)>;
 /// Calls the gateway.
 pub(super) struct Caller {
     chat: ChatServiceClient<WithKey>,
-    account: AccountServiceClient<WithKey>,
     metadata: Metadata,
 }
 
@@ -127,10 +120,8 @@ impl Answer {
 impl Caller {
     pub(super) fn new(channel: &Channel, key: &Key, metadata: Metadata) -> Self {
         let chat = ChatServiceClient::with_interceptor(channel.clone(), key.clone());
-        let account = AccountServiceClient::with_interceptor(channel.clone(), key.clone());
         Self {
             chat: chat.max_decoding_message_size(client::MESSAGE_BYTES_MAX),
-            account: account.max_decoding_message_size(client::MESSAGE_BYTES_MAX),
             metadata,
         }
     }
@@ -146,32 +137,23 @@ impl Caller {
     ) -> Result<(), Failure> {
         // Not where the text goes to another program, which may show it in the same terminal.
         let has_terminal = std::io::stdout().is_terminal();
-        let text = format!("waiting for {}", request.model);
+        let waiting = format!("waiting for {}", request.model);
         let progress = match has_terminal {
-            true => Progress::start(text),
+            true => Progress::start(waiting.clone()),
             false => Progress::hidden(),
         };
-        let mut queue = has_terminal.then(|| Box::pin(self.tell_queue(&request.model, &progress)));
         let is_told = has_terminal || matches!(answer.form, Form::Json);
-        let message = self.message(request.clone(), is_told);
-        let mut chat = self.chat.clone();
-        let reply = tokio::select! {
-            reply = chat.stream_chat_completion(message) => reply,
-            never = running(&mut queue) => match never {},
-        };
+        let message = self.message(request, is_told, has_terminal);
+        let reply = self.chat.clone().stream_chat_completion(message).await;
         let mut stream = reply
             .map_err(|status| client::failure(&status))?
             .into_inner();
         loop {
-            let chunk = tokio::select! {
-                chunk = stream.message() => chunk,
-                never = running(&mut queue) => match never {},
-            };
-            if !progress.runs() {
-                queue = None;
-            }
-            match chunk {
-                Ok(Some(chunk)) => answer.show(chunk, &progress)?,
+            match stream.message().await {
+                Ok(Some(chunk)) => match queue(&chunk) {
+                    Some(queue) => progress.say(format!("{waiting} · {}", in_words(queue))),
+                    None => answer.show(chunk, &progress)?,
+                },
                 Ok(None) => break,
                 Err(status) => {
                     progress.end();
@@ -185,10 +167,12 @@ impl Caller {
     }
 
     /// The request as it is sent. `is_told`: with a report of the call and its usage.
+    /// `has_queue`: with its position in the queue for units.
     fn message(
         &self,
         mut request: CreateChatCompletionRequest,
         is_told: bool,
+        has_queue: bool,
     ) -> Request<CreateChatCompletionRequest> {
         if is_told {
             let options = StreamOptions {
@@ -198,6 +182,7 @@ impl Caller {
             request.stream_options = Some(options);
             let options = GatewayOptions {
                 report: Some(true),
+                queue: has_queue.then_some(true),
                 ..*request.featherwire.unwrap_or_default()
             };
             request.featherwire = Some(Box::new(options));
@@ -208,27 +193,52 @@ impl Caller {
         }
         message
     }
+}
 
-    /// Says in `progress` why a call may wait. A gRPC call does not tell its own place in the queue.
-    async fn tell_queue(&self, model: &str, progress: &Progress) -> Infallible {
-        sleep(QUEUE_SHOWN_AFTER).await;
-        let mut account = self.account.clone();
-        // The account tells no news without a feed. The time is still shown then.
-        if let Ok(reply) = account.watch_concurrency(WatchConcurrencyRequest {}).await {
-            let mut snapshots = reply.into_inner();
-            while let Ok(Some(snapshot)) = snapshots.message().await {
-                let state = units::in_words(&snapshot);
-                progress.say(format!("waiting for {model} · {state}"));
-            }
+/// How the call waits, if the chunk tells that.
+fn queue(chunk: &StreamChatCompletionResponse) -> Option<&QueuePosition> {
+    chunk.featherwire.as_ref()?.queue.as_deref()
+}
+
+fn in_words(queue: &QueuePosition) -> String {
+    match queue.requests_ahead {
+        None => "not in the queue any more".to_owned(),
+        Some(ahead) if ahead < 1 => "next in the queue".to_owned(),
+        Some(ahead) => {
+            let place = i64::from(ahead) + 1;
+            let ending = match (place % 100, place % 10) {
+                (11..=13, _) => "th",
+                (_, 1) => "st",
+                (_, 2) => "nd",
+                (_, 3) => "rd",
+                _ => "th",
+            };
+            format!("{place}{ending} in the queue")
         }
-        future::pending().await
     }
 }
 
-/// Runs a future, if there is one.
-async fn running(future: &mut Option<impl Future<Output = Infallible> + Unpin>) -> Infallible {
-    match future {
-        Some(future) => future.await,
-        None => future::pending().await,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_told_in_words() {
+        let words = |requests_ahead| {
+            in_words(&QueuePosition {
+                requests_ahead,
+                ..QueuePosition::default()
+            })
+        };
+        assert_eq!(words(Some(0)), "next in the queue");
+        let places = [1, 2, 3, 10, 11, 12, 20, 21, 110];
+        let endings = [
+            "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "111th",
+        ];
+        assert_eq!(
+            places.map(|ahead| words(Some(ahead))),
+            endings.map(|place| format!("{place} in the queue"))
+        );
+        assert_eq!(words(None), "not in the queue any more");
     }
 }

@@ -31,8 +31,6 @@ mod screen;
 mod state;
 mod view;
 
-pub(super) use plain::in_words;
-
 /// The time between two pictures if nothing changes, and between two points of the history.
 const TICK: Duration = Duration::from_secs(1);
 

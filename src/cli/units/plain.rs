@@ -215,14 +215,3 @@ pub(super) fn seconds(milliseconds: Option<i64>) -> String {
         |milliseconds| format!("{:.1} s", milliseconds as f64 / 1000.0),
     )
 }
-
-/// The state in a few words.
-pub(in super::super) fn in_words(snapshot: &Concurrency) -> String {
-    let gateway = snapshot.gateway.clone().unwrap_or_default();
-    format!(
-        "{} of {} units in use · {} in the queue",
-        count(used(snapshot)),
-        limit(snapshot),
-        waiting(&gateway)
-    )
-}
