@@ -21,6 +21,9 @@ type choiceAccumulator struct {
 
 // Add adds the next piece.
 func (sum *ChatAccumulator) Add(chunk *featherwirev1.StreamChatCompletionResponse) {
+	if chunk.Featherwire.GetQueue() != nil {
+		return // It tells how the call waits, and is no part of the answer.
+	}
 	answer := &sum.answer
 	if answer.Id == "" {
 		answer.Id = chunk.Id

@@ -36,6 +36,8 @@ export class ChatAccumulator {
 
   /** Adds the next piece. */
   add(chunk: StreamChatCompletionResponse): void {
+    // It tells how the call waits, and is no part of the answer.
+    if (chunk.featherwire?.queue) return;
     const answer = this.#answer;
     answer.id ||= chunk.id;
     answer.created ||= chunk.created;

@@ -41,6 +41,8 @@ class ChatAccumulator:
 
     def add(self, chunk: StreamChatCompletionResponse) -> None:
         """Adds the next piece."""
+        if chunk.featherwire.HasField("queue"):
+            return  # It tells how the call waits, and is no part of the answer.
         answer = self._answer
         answer.id = answer.id or chunk.id
         answer.created = answer.created or chunk.created
