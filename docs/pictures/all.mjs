@@ -48,7 +48,9 @@ await take("streaming", url, {}, async (stage, page) => {
 
 await take("queued", url, {}, async (stage, page) => {
   await stage.ready();
-  fill(url, [[LARGE, 2], [SMALL, 2]]);
+  fill(url, [[LARGE, 2]]);
+  await page.locator(".meter-text", { hasText: "8/8" }).waitFor();
+  fill(url, [[SMALL, 2]]);
   await page.locator(".meter-wait").waitFor({ state: "attached" });
   await stage.ask(QUESTION);
   await page.locator(".stats-wait", { hasText: "queue" }).waitFor();
@@ -104,6 +106,8 @@ for (let turn = 0; turn < 2; turn += 1) await call(busy.url, "", "emulator/502-h
 await take("units", busy.url, { hash: "#/units" }, async (_, page) => {
   fill(busy.url, [[GIANT, 1], [MIDDLE, 1], [SMALL, 2]]);
   await page.locator(".requests tbody tr").nth(3).waitFor();
+  // The history gets a shape.
+  await page.locator(".requests td:last-child", { hasText: /^1\d\./ }).first().waitFor();
   fill(busy.url, [[SMALL, 3]], { priority: "batch" });
   fill(busy.url, [[LARGE, 2]], { priority: "interactive" });
   fill(busy.url, [[MIDDLE, 4]]);
