@@ -170,6 +170,21 @@ await on("no member of a file breaks the page", {}, async (stage, page) => {
   await works(stage);
 });
 
+await on("a message that cannot be drawn is shown as plain text", {}, async (stage, page) => {
+  await stage.ready();
+  await page.evaluate(() => {
+    window.words = Number.prototype.toLocaleString;
+    Number.prototype.toLocaleString = () => {
+      throw new Error("a bug of the page");
+    };
+  });
+  await stage.ask("repeat after me: kept as it is");
+  await page.getByText("cannot be shown as it should be (Error: a bug of the page)").waitFor();
+  await page.locator(".plain-message", { hasText: "kept as it is" }).waitFor();
+  await page.evaluate(() => (Number.prototype.toLocaleString = window.words));
+  await works(stage);
+});
+
 await on("a conversation of ten thousand messages is read", {}, async (stage, page) => {
   await stage.ready();
   const given = file({});
