@@ -10,10 +10,10 @@ pub fn shutdown() -> impl Future<Output = ()> {
     // On Unix, the same listeners for both waits: a signal that comes between them is not lost.
     let mut signals = Signals::listen();
     async move {
-        signals.next().await;
+        _ = signals.next().await;
         tokio::spawn(async move {
             // The task outlives its caller on purpose. It interrupts the drain.
-            signals.next().await;
+            _ = signals.next().await;
             super::output::tell("featherwire: second signal: exiting at once\n");
             telemetry::flush();
             std::process::exit(130);
@@ -21,8 +21,18 @@ pub fn shutdown() -> impl Future<Output = ()> {
     }
 }
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Ctrl-C: to end what runs.
+    Interrupt,
+    /// SIGTERM: to end the program.
+    Terminate,
+}
+
+/// The signals since `listen`.
 #[cfg(unix)]
-struct Signals {
+pub(super) struct Signals {
     /// `None` if the system does not deliver it to this process.
     interrupt: Option<tokio::signal::unix::Signal>,
     terminate: Option<tokio::signal::unix::Signal>,
@@ -30,7 +40,7 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    fn listen() -> Self {
+    pub(super) fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         Self {
             interrupt: signal(SignalKind::interrupt()).ok(),
@@ -38,11 +48,16 @@ impl Signals {
         }
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
-            () = received(self.interrupt.as_mut()) => {}
-            () = received(self.terminate.as_mut()) => {}
+            () = received(self.interrupt.as_mut()) => Signal::Interrupt,
+            () = received(self.terminate.as_mut()) => Signal::Terminate,
         }
+    }
+
+    /// Forgets Ctrl-C that was pressed, and not SIGTERM.
+    pub(super) fn forget_interrupts(&mut self) {
+        self.interrupt = Self::listen().interrupt;
     }
 }
 
@@ -55,15 +70,18 @@ async fn received(signal: Option<&mut tokio::signal::unix::Signal>) {
 }
 
 #[cfg(not(unix))]
-struct Signals;
+pub(super) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn listen() -> Self {
+    pub(super) fn listen() -> Self {
         Self
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) -> Signal {
         let _ = tokio::signal::ctrl_c().await;
+        Signal::Interrupt
     }
+
+    pub(super) fn forget_interrupts(&mut self) {}
 }

@@ -2,6 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, process::Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
@@ -28,6 +29,10 @@ async fn session(gateway: &Gateway, arguments: &[&str]) -> Terminal {
     let mut terminal = Terminal::run(100, 30, &arguments);
     terminal.until("> ").await;
     terminal
+}
+
+fn pid(terminal: &Terminal) -> Pid {
+    Pid::from_raw(terminal.id().cast_signed()).unwrap()
 }
 
 /// The roles and the texts of a request's messages.
@@ -112,7 +117,7 @@ async fn a_session_sends_its_turns_and_saves_and_loads_them() {
     }
     let typed = std::fs::read_to_string(&history).unwrap();
     assert!(
-        typed.starts_with("\"first\"\n\"second\\\\\\nline\"\n"),
+        typed.starts_with("\"first\"\n\"second\\nline\"\n"),
         "{typed}"
     );
 
@@ -195,6 +200,7 @@ async fn an_error_keeps_the_session_and_ctrl_d_ends_it() {
     terminal.until("> ").await;
     upstream.set_reply(Reply::EventsThenCut(vec![chunk("half")]));
     terminal.enter("second");
+    terminal.until("has no answer, and is left out").await;
     terminal.until("upstream_stream_cut").await;
     terminal.until("> ").await;
     upstream.set_reply(answer("whole"));
@@ -203,8 +209,88 @@ async fn an_error_keeps_the_session_and_ctrl_d_ends_it() {
     terminal.until("> ").await;
     let request = upstream.requests().last().unwrap().json();
     assert_eq!(messages(&request), [("user", "second")]);
+
+    // Without /retry, the next prompt goes on after what was seen.
+    upstream.set_reply(Reply::EventsThenCut(vec![chunk("half")]));
+    terminal.enter("third");
+    terminal.until("upstream_stream_cut").await;
+    terminal.until("> ").await;
+    upstream.set_reply(answer("rest"));
+    terminal.enter("go on");
+    terminal.until("rest\r\n").await;
+    terminal.until("> ").await;
+    let request = upstream.requests().last().unwrap().json();
+    let expected = [("user", "third"), ("assistant", "half"), ("user", "go on")];
+    assert_eq!(messages(&request)[2..], expected);
     terminal.press(CTRL_D);
     assert_eq!(terminal.ended().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_refusal_is_part_of_the_conversation() {
+    let delta = json!({"refusal": "never", "reasoning": "hm"});
+    let refusal = Reply::Events(vec![event(&delta, None), finish(), done()]);
+    let upstream = Scripted::always(refusal).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut terminal = session(&gateway, &[]).await;
+    terminal.enter("first");
+    terminal.until("never\r\n").await;
+    terminal.until("the model refuses to answer").await;
+    terminal.until("> ").await;
+    upstream.set_reply(answer("please"));
+    terminal.enter("why?");
+    terminal.until("please\r\n").await;
+    let request = upstream.requests()[1].json();
+    let said = json!({"role": "assistant", "refusal": "never", "reasoning": "hm"});
+    assert_eq!(request["messages"][1], said);
+    assert_eq!(request["messages"][2]["content"], "why?");
+}
+
+#[tokio::test]
+async fn a_pasted_script_keeps_its_backslashes() {
+    let upstream = Scripted::always(answer("one")).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut terminal = session(&gateway, &[]).await;
+    // What was typed goes on after the first line, and the script does not.
+    terminal.press("explain\\\r");
+    terminal.press("\u{1b}[200~docker run \\\n  --rm image\u{1b}[201~\r");
+    terminal.until("one\r\n").await;
+    let request = upstream.only_request().json();
+    let prompt = "explain\ndocker run \\\n  --rm image";
+    assert_eq!(messages(&request), [("user", prompt)]);
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_session_and_gives_the_terminal_back() {
+    let half = Reply::EventsThenSilence(vec![chunk("half an answer")]);
+    let upstream = Scripted::always(half).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for has_answered in [false, true] {
+        let mut terminal = session(&gateway, &[]).await;
+        if has_answered {
+            terminal.enter("first");
+            terminal.until("half an answer").await;
+            terminal.press(CTRL_C);
+            terminal.until("the answer was ended").await;
+            terminal.until("> ").await;
+        }
+        terminal.press("unfinished");
+        terminal.until("unfinished").await;
+        assert!(!terminal.is_usual());
+        kill_process(pid(&terminal), Signal::TERM).unwrap();
+        assert_eq!(terminal.wait().await, Some(0), "{has_answered}");
+        assert!(terminal.is_usual(), "{has_answered}");
+        terminal.until_raw("\u{1b}[?2004l").await;
+    }
+
+    // In an answer too.
+    let mut terminal = session(&gateway, &[]).await;
+    terminal.enter("first");
+    terminal.until("half an answer").await;
+    kill_process(pid(&terminal), Signal::TERM).unwrap();
+    assert_eq!(terminal.wait().await, Some(0));
+    assert!(terminal.is_usual());
+    upstream.wait_until_closed().await;
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod catalogue;
 mod chaos;
 mod charges;
 mod chat;
+mod chat_answers;
 #[cfg(target_os = "linux")]
 mod chat_sessions;
 mod circuits;

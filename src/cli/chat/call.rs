@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use prost::Message;
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
@@ -17,15 +18,20 @@ use super::{
         progress::Progress,
     },
     timing::Timing,
-    view::View,
+    view::{self, View},
 };
 use crate::{
     json,
     proto::v1::{
-        CreateChatCompletionRequest, GatewayOptions, QueuePosition, StreamChatCompletionResponse,
-        StreamOptions, chat_service_client::ChatServiceClient,
+        ChatChunkChoice, ChatDelta, ChatMessage, CreateChatCompletionRequest, GatewayOptions,
+        QueuePosition, StreamChatCompletionResponse, StreamOptions,
+        chat_service_client::ChatServiceClient,
     },
+    service::chat_accumulator::ChatAccumulator,
 };
+
+/// The largest answer of a session, and the largest tool calls of every answer.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 type WithKey = InterceptedService<Channel, Key>;
 
@@ -40,9 +46,14 @@ pub(super) struct Caller {
 
 /// An answer. What has come of it stays, however it ends.
 pub(super) struct Answer {
-    pub(super) text: String,
+    /// What is kept of the answer, after its end.
+    pub(super) message: ChatMessage,
     pub(super) timing: Timing,
     form: Form,
+    sum: ChatAccumulator,
+    kept_bytes: usize,
+    /// Whether the text is kept, and not only shown.
+    keeps_text: bool,
 }
 
 enum Form {
@@ -52,28 +63,39 @@ enum Form {
 }
 
 impl Answer {
+    /// The answer of a session, which goes on with it.
+    pub(super) fn in_session() -> Self {
+        Self::of(Form::Text(View::new()), true)
+    }
+
     pub(super) fn as_text() -> Self {
-        Self::of(Form::Text(View::new()))
+        Self::of(Form::Text(View::new()), false)
     }
 
     pub(super) fn as_json() -> Self {
-        Self::of(Form::Json)
+        Self::of(Form::Json, false)
     }
 
-    fn of(form: Form) -> Self {
+    fn of(form: Form, keeps_text: bool) -> Self {
         Self {
-            text: String::new(),
+            message: ChatMessage::default(),
             timing: Timing::start(),
             form,
+            sum: ChatAccumulator::default(),
+            kept_bytes: 0,
+            keeps_text,
         }
     }
 
-    /// Ends the last line of the output.
-    pub(super) fn finish(&mut self) -> Result<(), Failure> {
-        match &mut self.form {
-            Form::Text(view) => view.finish(),
-            Form::Json => Ok(()),
-        }
+    /// Shows what is shown at the end, and ends the last line of the output.
+    pub(super) fn finish(&mut self, is_complete: bool) -> Result<(), Failure> {
+        let Form::Text(view) = &mut self.form else {
+            return Ok(());
+        };
+        let sum = std::mem::take(&mut self.sum).finish();
+        let message = sum.choices.into_iter().find_map(|choice| choice.message);
+        self.message = message.unwrap_or_default();
+        view.finish(&self.message, is_complete)
     }
 
     /// Shows a chunk.
@@ -91,29 +113,50 @@ impl Answer {
         }
         self.timing
             .note(chunk.usage, chunk.featherwire.map(|report| *report));
-        for choice in chunk.choices.iter().filter(|choice| choice.index == 0) {
-            let ended_at_limit = choice.finish_reason.as_deref() == Some("length");
+        for choice in chunk.choices {
             let Form::Text(view) = &mut self.form else {
                 continue;
             };
+            if choice.index != 0 {
+                view.has_others();
+                continue;
+            }
             if let Some(delta) = &choice.delta {
-                let texts = [&delta.content, &delta.reasoning, &delta.reasoning_content];
-                let has_text = texts
-                    .iter()
-                    .any(|text| text.as_deref().unwrap_or_default() != "");
-                if has_text || !delta.tool_calls.is_empty() {
+                let has_text = view::has_text(delta);
+                if has_text {
                     progress.end();
+                }
+                if has_text || !delta.tool_calls.is_empty() || delta.function_call.is_some() {
                     self.timing.piece();
                 }
-                view.show(delta)?;
-                self.text
-                    .push_str(delta.content.as_deref().unwrap_or_default());
             }
-            if ended_at_limit {
-                view.was_too_long();
-            }
+            view.show(&choice)?;
+            self.keep(choice)?;
         }
         Ok(())
+    }
+
+    fn keep(&mut self, mut piece: ChatChunkChoice) -> Result<(), Failure> {
+        piece.logprobs = None;
+        if !self.keeps_text {
+            let delta = piece.delta.unwrap_or_default();
+            piece.delta = Some(ChatDelta {
+                tool_calls: delta.tool_calls,
+                function_call: delta.function_call,
+                ..ChatDelta::default()
+            });
+        }
+        self.kept_bytes = self.kept_bytes.saturating_add(piece.encoded_len());
+        self.sum.add(StreamChatCompletionResponse {
+            choices: vec![piece],
+            ..StreamChatCompletionResponse::default()
+        });
+        match self.kept_bytes > KEPT_BYTES_MAX || self.sum.is_too_large() {
+            true => Err(Failure::failed(format_args!(
+                "the answer is larger than {KEPT_BYTES_MAX} bytes"
+            ))),
+            false => Ok(()),
+        }
     }
 }
 
@@ -131,6 +174,16 @@ impl Caller {
     /// # Errors
     /// The call fails, or the output is closed.
     pub(super) async fn answer(
+        &self,
+        request: CreateChatCompletionRequest,
+        answer: &mut Answer,
+    ) -> Result<(), Failure> {
+        let result = self.receive(request, answer).await;
+        answer.finish(result.is_ok())?;
+        result
+    }
+
+    async fn receive(
         &self,
         request: CreateChatCompletionRequest,
         answer: &mut Answer,
@@ -154,16 +207,10 @@ impl Caller {
                     Some(queue) => progress.say(format!("{waiting} · {}", in_words(queue))),
                     None => answer.show(chunk, &progress)?,
                 },
-                Ok(None) => break,
-                Err(status) => {
-                    progress.end();
-                    answer.finish()?;
-                    return Err(client::failure(&status));
-                }
+                Ok(None) => return Ok(()),
+                Err(status) => return Err(client::failure(&status)),
             }
         }
-        progress.end();
-        answer.finish()
     }
 
     /// The request as it is sent. `is_told`: with a report of the call and its usage.

@@ -52,7 +52,7 @@ impl Line {
         let (name, rest) = command
             .split_once(char::is_whitespace)
             .unwrap_or((command, ""));
-        let rest = joined(rest.trim());
+        let rest = unquoted(rest.trim());
         let value = (!rest.is_empty()).then(|| rest.clone());
         let file = |of: fn(PathBuf) -> Self| match &value {
             Some(path) => of(PathBuf::from(path)),
@@ -74,7 +74,7 @@ impl Line {
     }
 
     fn prompt(typed: &str) -> Self {
-        let text = joined(typed.trim());
+        let text = unquoted(typed.trim());
         match text.trim().is_empty() {
             true => Self::Empty,
             false => Self::Prompt(text),
@@ -95,21 +95,29 @@ impl Line {
 
 /// Whether the text goes on in the next line.
 pub(super) fn is_incomplete(typed: &str) -> bool {
-    typed.ends_with('\\') || typed.matches(QUOTES).count() % 2 == 1
+    is_continued(typed) || is_quoted(typed)
+}
+
+/// Whether the text ends with the sign that it goes on, which is not part of it.
+pub(super) fn is_continued(typed: &str) -> bool {
+    typed.ends_with('\\') && !is_quoted(typed)
+}
+
+/// Whether the end of the text is within quotes.
+fn is_quoted(typed: &str) -> bool {
+    typed.matches(QUOTES).count() % 2 == 1
 }
 
 /// Around a text of several lines.
 const QUOTES: &str = "\"\"\"";
 
-/// A text without the signs that made it one of several lines.
-fn joined(text: &str) -> String {
+/// A text without the quotes around it.
+fn unquoted(text: &str) -> String {
     let quoted = text
         .strip_prefix(QUOTES)
         .and_then(|text| text.strip_suffix(QUOTES));
-    match quoted {
-        Some(text) => text.trim_matches('\n').to_owned(),
-        None => text.replace("\\\n", "\n"),
-    }
+    let text = quoted.map_or(text, |text| text.trim_matches('\n'));
+    text.to_owned()
 }
 
 #[cfg(test)]
@@ -124,14 +132,14 @@ mod tests {
             ("\"\"\"\n\"\"\"", Line::Empty),
             ("hello", Line::Prompt("hello".to_owned())),
             ("//etc/hosts", Line::Prompt("/etc/hosts".to_owned())),
-            ("one\\\ntwo", Line::Prompt("one\ntwo".to_owned())),
+            ("one \\\ntwo", Line::Prompt("one \\\ntwo".to_owned())),
             (
                 "\"\"\"\none\n\\\n\"\"\"",
                 Line::Prompt("one\n\\".to_owned()),
             ),
             ("/model", Line::Model(None)),
             ("/model a/b ", Line::Model(text("a/b"))),
-            ("/system be\\\nshort", Line::System(text("be\nshort"))),
+            ("/system be\nshort", Line::System(text("be\nshort"))),
             ("/save a b.json", Line::Save(PathBuf::from("a b.json"))),
             ("/quit", Line::Quit),
         ] {

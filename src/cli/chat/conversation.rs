@@ -138,9 +138,10 @@ impl Conversation {
     }
 
     /// Adds a prompt. An earlier prompt that has no answer is left out: chat templates want answers
-    /// between prompts.
-    pub(super) fn ask(&mut self, prompt: String, images: Vec<ContentPart>) {
-        if self.is_unanswered() {
+    /// between prompts. Whether there is such a prompt.
+    pub(super) fn ask(&mut self, prompt: String, images: Vec<ContentPart>) -> bool {
+        let was_unanswered = self.is_unanswered();
+        if was_unanswered {
             self.request.messages.pop();
         }
         let mut message = message("user", prompt);
@@ -149,11 +150,31 @@ impl Conversation {
             message.content_parts = image::parts(prompt, images);
         }
         self.request.messages.push(message);
+        was_unanswered
     }
 
-    /// Adds the answer to the last prompt.
-    pub(super) fn answer(&mut self, text: String) {
-        self.request.messages.push(message(ASSISTANT, text));
+    /// Adds the answer to the last prompt, as far as it has words. Tool calls are left out, because
+    /// nobody answers them, and so is audio, of which the upstream has the transcript.
+    pub(super) fn answer(&mut self, answer: ChatMessage) {
+        let is_word = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let transcript = answer.audio.and_then(|audio| audio.transcript);
+        let content = [answer.content, transcript].into_iter().find(is_word);
+        let message = ChatMessage {
+            role: ASSISTANT.to_owned(),
+            // A message has one text or parts.
+            content: content
+                .flatten()
+                .filter(|_| answer.content_parts.is_empty()),
+            content_parts: answer.content_parts,
+            refusal: answer.refusal.filter(|text| !text.is_empty()),
+            reasoning: answer.reasoning,
+            reasoning_content: answer.reasoning_content,
+            ..ChatMessage::default()
+        };
+        let has_words = message.content.is_some() || message.refusal.is_some();
+        if has_words || !message.content_parts.is_empty() {
+            self.request.messages.push(message);
+        }
     }
 
     /// Removes the last answer, so that its prompt is asked again. Whether there is such a prompt.
@@ -201,10 +222,12 @@ mod tests {
         let mut conversation = Conversation::new(CreateChatCompletionRequest::default());
         assert!(!conversation.retry());
         conversation.set_system(Some("short".to_owned()));
-        conversation.ask("one".to_owned(), Vec::new());
-        conversation.ask("two".to_owned(), Vec::new());
+        assert!(!conversation.ask("one".to_owned(), Vec::new()));
+        assert!(conversation.ask("two".to_owned(), Vec::new()));
         assert_eq!(roles(&conversation), ["system", "user"]);
-        conversation.answer("2".to_owned());
+        conversation.answer(ChatMessage::default());
+        assert_eq!(roles(&conversation), ["system", "user"]);
+        conversation.answer(message(ASSISTANT, "2".to_owned()));
         assert_eq!(conversation.messages(), 2);
         assert!(conversation.retry());
         assert_eq!(roles(&conversation), ["system", "user"]);

@@ -1,10 +1,15 @@
 //! The line editor of a session.
 
 use std::{
+    io,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use futures_util::FutureExt;
 use rustyline::{
     Context, Editor, Helper,
     completion::Completer,
@@ -14,10 +19,12 @@ use rustyline::{
     history::MemHistory,
     validate::{ValidationContext, ValidationResult, Validator},
 };
+use tokio::sync::Notify;
 
 use super::{
-    super::{failure::Failure, output},
+    super::{failure::Failure, output, shutdown_signal::Signals},
     command,
+    continuations::Continuations,
     history::{self, History},
 };
 
@@ -31,7 +38,7 @@ pub(super) enum Typed {
     Interrupt {
         was_empty: bool,
     },
-    /// Ctrl-D in an empty line, or the terminal is gone.
+    /// Ctrl-D in an empty line, or a signal, or the terminal is gone.
     End,
 }
 
@@ -40,7 +47,26 @@ pub(super) struct LineEditor {
     /// `None` while a thread reads a line.
     editor: Option<Editor<Words, MemHistory>>,
     history: Option<History>,
-    is_empty: Arc<AtomicBool>,
+    seen: Arc<Seen>,
+    terminal: Terminal,
+}
+
+/// What is known of the line while it is edited.
+#[derive(Debug, Default)]
+struct Seen {
+    is_empty: AtomicBool,
+    continuations: Mutex<Continuations>,
+    /// The editor has the terminal.
+    has_begun: Notify,
+}
+
+impl Seen {
+    fn continuations<T>(&self, of: impl FnOnce(&mut Continuations) -> T) -> T {
+        of(&mut self
+            .continuations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl LineEditor {
@@ -56,9 +82,9 @@ impl LineEditor {
             .build();
         let history = MemHistory::with_config(&config);
         let mut editor = Editor::with_history(config, history)?;
-        let is_empty = Arc::new(AtomicBool::new(true));
+        let seen = Arc::new(Seen::default());
         editor.set_helper(Some(Words {
-            is_empty: Arc::clone(&is_empty),
+            seen: Arc::clone(&seen),
         }));
         let history = file.and_then(|path| match History::open(path.clone()) {
             Ok((history, prompts)) => {
@@ -80,30 +106,48 @@ impl LineEditor {
         Ok(Self {
             editor: Some(editor),
             history,
-            is_empty,
+            seen,
+            terminal: Terminal::usual(),
         })
     }
 
-    /// Reads a line, which may have several lines in it.
-    pub(super) async fn read(&mut self) -> Result<Typed, Failure> {
+    /// Reads a line, which may have several lines in it, or waits for a signal.
+    pub(super) async fn read(&mut self, signals: &mut Signals) -> Result<Typed, Failure> {
         let Some(mut editor) = self.editor.take() else {
             return Ok(Typed::End);
         };
-        self.is_empty.store(true, Ordering::Relaxed);
+        self.seen.is_empty.store(true, Ordering::Relaxed);
+        self.seen.continuations(Continuations::clear);
+        // What the line before has left behind.
+        let _ = self.seen.has_begun.notified().now_or_never();
         // The terminal is read by blocking calls.
-        let reading = tokio::task::spawn_blocking(move || {
+        let mut reading = tokio::task::spawn_blocking(move || {
             let line = editor.readline(PROMPT);
             (editor, line)
         });
-        let (editor, line) = reading.await?;
+        let ended = tokio::select! {
+            ended = &mut reading => ended,
+            _ = signals.next() => {
+                // The thread keeps waiting for keys. Only after it has changed the terminal, what
+                // it has changed can be undone.
+                tokio::select! {
+                    _ = &mut reading => {}
+                    () = self.seen.has_begun.notified() => {}
+                }
+                self.terminal.give_back()?;
+                return Ok(Typed::End);
+            }
+        };
+        let (editor, line) = ended?;
         self.editor = Some(editor);
         match line {
             Ok(line) => {
+                let line = self.seen.continuations(|signs| signs.join(line));
                 self.remember(&line);
                 Ok(Typed::Line(line))
             }
             Err(ReadlineError::Interrupted) => Ok(Typed::Interrupt {
-                was_empty: self.is_empty.load(Ordering::Relaxed),
+                was_empty: self.seen.is_empty.load(Ordering::Relaxed),
             }),
             Err(ReadlineError::Eof) => Ok(Typed::End),
             Err(error) => Err(Failure::failed(format_args!(
@@ -127,9 +171,38 @@ impl LineEditor {
     }
 }
 
+/// The terminal as it was before the editor took it.
+struct Terminal {
+    #[cfg(unix)]
+    usual: Option<rustix::termios::Termios>,
+}
+
+impl Terminal {
+    fn usual() -> Self {
+        Self {
+            #[cfg(unix)]
+            usual: rustix::termios::tcgetattr(io::stdin()).ok(),
+        }
+    }
+
+    /// Makes the terminal usual again, and ends the line with the prompt.
+    fn give_back(&self) -> Result<(), Failure> {
+        #[cfg(unix)]
+        if let Some(usual) = &self.usual {
+            let when = rustix::termios::OptionalActions::Now;
+            rustix::termios::tcsetattr(io::stdin(), when, usual)
+                .map_err(|error| format!("cannot give the terminal back: {error}"))?;
+        }
+        output::print(format_args!("{PASTES_AS_KEYS}\n"))
+    }
+}
+
+/// Ends the mode in which pasted texts are marked (xterm). The editor begins it.
+const PASTES_AS_KEYS: &str = "\x1b[?2004l";
+
 /// What the editor asks about a line.
 struct Words {
-    is_empty: Arc<AtomicBool>,
+    seen: Arc<Seen>,
 }
 
 impl Helper for Words {}
@@ -139,15 +212,20 @@ impl Highlighter for Words {}
 impl Hinter for Words {
     type Hint = String;
 
-    /// Gives no hint. The editor calls it after each change.
+    /// Gives no hint. The editor calls it for the empty line, and after each change.
     fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
-        self.is_empty.store(line.is_empty(), Ordering::Relaxed);
+        self.seen.is_empty.store(line.is_empty(), Ordering::Relaxed);
+        self.seen.continuations(|signs| signs.follow(line));
+        self.seen.has_begun.notify_one();
         None
     }
 }
 
 impl Validator for Words {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        // The editor asks this when Enter is pressed.
+        self.seen
+            .continuations(|signs| signs.enter(context.input()));
         Ok(match command::is_incomplete(context.input()) {
             true => ValidationResult::Incomplete,
             false => ValidationResult::Valid(None),

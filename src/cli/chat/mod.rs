@@ -17,11 +17,12 @@ use self::{
     prompt::{NOTHING_TO_ASK, Prompt, Terminals},
     session::Session,
 };
-use super::{arguments, client, failure::Failure, progress::Progress};
+use super::{arguments, client, failure::Failure, progress::Progress, shutdown_signal::Signals};
 use crate::{config, proto::v1::CreateChatCompletionRequest, service::headers};
 
 mod call;
 mod command;
+mod continuations;
 mod conversation;
 mod editor;
 mod history;
@@ -108,7 +109,8 @@ impl Chat {
         let prompt = prompt.ok_or_else(|| Failure::Usage(NOTHING_TO_ASK.to_owned()))?;
         let images = image::read_all(&self.image)?;
         let mut conversation = self.conversation()?;
-        conversation.ask(prompt, images);
+        // The prompt of a file without an answer is left out too. This call is not a session.
+        let _ = conversation.ask(prompt, images);
         let caller = self.caller().await?;
         let mut answer = match self.json {
             true => Answer::as_json(),
@@ -129,6 +131,7 @@ impl Chat {
             conversation: self.conversation()?,
             caller: self.caller().await?,
             editor: LineEditor::new(self.history.file())?,
+            signals: Signals::listen(),
             gateway: self.gateway.gateway,
         };
         session.run().await

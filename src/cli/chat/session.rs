@@ -3,7 +3,12 @@
 use std::{fmt::Display, io, ops::ControlFlow, path::Path, pin::pin, process::ExitCode};
 
 use super::{
-    super::{failure::Failure, output, printable, style::Style},
+    super::{
+        failure::Failure,
+        output, printable,
+        shutdown_signal::{Signal, Signals},
+        style::Style,
+    },
     call::{Answer, Caller},
     command::{HELP, Line},
     conversation::Conversation,
@@ -17,6 +22,7 @@ pub(super) struct Session {
     pub(super) caller: Caller,
     pub(super) conversation: Conversation,
     pub(super) editor: LineEditor,
+    pub(super) signals: Signals,
     /// Those of the next prompt.
     pub(super) images: Vec<ContentPart>,
     /// What the gateway is called.
@@ -40,7 +46,9 @@ impl Session {
         // The second Ctrl-C in a row ends the session.
         let mut was_interrupted = false;
         loop {
-            match self.editor.read().await? {
+            // While a line is edited, Ctrl-C is a key.
+            self.signals.forget_interrupts();
+            match self.editor.read(&mut self.signals).await? {
                 Typed::End => break,
                 Typed::Interrupt { was_empty: true } if was_interrupted => break,
                 Typed::Interrupt { was_empty } => {
@@ -64,7 +72,9 @@ impl Session {
             Line::Empty => {}
             Line::Prompt(prompt) => {
                 let images = std::mem::take(&mut self.images);
-                self.conversation.ask(prompt, images);
+                if self.conversation.ask(prompt, images) {
+                    note("the prompt before this one has no answer, and is left out");
+                }
                 return self.answer().await;
             }
             Line::Retry if self.conversation.retry() => return self.answer().await,
@@ -125,45 +135,43 @@ impl Session {
         ));
     }
 
-    /// Asks for the answer to the last prompt, and shows it. Ctrl-C ends it.
+    /// Asks for the answer to the last prompt, and shows it. Ctrl-C ends it, and SIGTERM the session.
     async fn answer(&mut self) -> Result<Next, Failure> {
-        let mut answer = Answer::as_text();
+        let mut answer = Answer::in_session();
         let outcome = {
             let call = self
                 .caller
                 .answer(self.conversation.request().clone(), &mut answer);
-            let (call, interrupt) = (pin!(call), pin!(tokio::signal::ctrl_c()));
+            let call = pin!(call);
             tokio::select! {
                 // First, so that the signal is noticed from the beginning.
                 biased;
-                _ = interrupt => ControlFlow::Break(()),
+                signal = self.signals.next() => ControlFlow::Break(signal),
                 result = call => ControlFlow::Continue(result),
             }
         };
         match outcome {
             ControlFlow::Continue(Ok(())) => {
                 note(answer.timing.line());
-                self.keep(answer.text);
+                self.conversation.answer(answer.message);
                 Ok(Next::Read)
             }
+            // What the person has seen of an answer is kept, so that the next prompt can go on.
             ControlFlow::Continue(Err(Failure::Failed(problem))) => {
                 complain(format_args!("{problem}\n  /retry asks again"));
+                self.conversation.answer(answer.message);
                 Ok(Next::Read)
             }
             ControlFlow::Continue(Err(failure)) => Err(failure),
-            ControlFlow::Break(()) => {
-                answer.finish()?;
+            ControlFlow::Break(signal) => {
+                answer.finish(false)?;
                 note("the answer was ended");
-                self.keep(answer.text);
-                Ok(Next::ReadAfterInterrupt)
+                self.conversation.answer(answer.message);
+                Ok(match signal {
+                    Signal::Interrupt => Next::ReadAfterInterrupt,
+                    Signal::Terminate => Next::End,
+                })
             }
-        }
-    }
-
-    /// Keeps what the model and the person have seen of an answer.
-    fn keep(&mut self, text: String) {
-        if !text.is_empty() {
-            self.conversation.answer(text);
         }
     }
 }
