@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     front::Front,
+    http_version::{Version, peek_version},
     metrics::ConnectionCounts,
     peer::{HEAD_TIMEOUT, Peer},
     stalled_response::{StallGuard, StreamExecutor},
@@ -56,9 +57,6 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// gateway reads them. Prompts with images are large.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-
-/// The first bytes of HTTP/2.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The wait after a failed accept. The usual reason is that file descriptors are exhausted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -341,47 +339,6 @@ async fn serve_connection(
         },
         () = &mut disconnected => tracing::debug!("the caller disconnected"),
     }
-}
-
-enum Version {
-    Http1,
-    Http2,
-}
-
-impl Version {
-    /// The version that the first bytes begin. `None` if they are too few.
-    fn of(first: &[u8]) -> Option<Self> {
-        let first = first.get(..PREFACE.len()).unwrap_or(first);
-        if first.is_empty() {
-            return None;
-        }
-        match PREFACE.strip_prefix(first) {
-            Some([]) => Some(Self::Http2),
-            Some(_) => None,
-            None => Some(Self::Http1),
-        }
-    }
-
-    /// The version that the client has agreed on in the handshake.
-    fn agreed(alpn_protocol: &[u8]) -> Option<Self> {
-        match alpn_protocol {
-            b"h2" => Some(Self::Http2),
-            b"http/1.1" => Some(Self::Http1),
-            _ => None,
-        }
-    }
-}
-
-/// Waits for the first bytes of the caller, and tells which version of HTTP they begin. `None` if
-/// they are too few for that, or if the caller has closed the connection.
-///
-/// Hyper can recognise the version too, but it hands the bytes that it read for that to HTTP/1 as
-/// the first read. A second read follows, for which the buffer grows to twice its size, and stays
-/// so for as long as the connection lives.
-async fn peek_version(stream: &TcpStream) -> Option<Version> {
-    let mut first = [0; PREFACE.len()];
-    let bytes = stream.peek(&mut first).await.ok()?;
-    first.get(..bytes).and_then(Version::of)
 }
 
 fn http(streams: StreamExecutor) -> auto::Builder<StreamExecutor> {

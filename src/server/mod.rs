@@ -29,6 +29,7 @@ mod early_response;
 mod front;
 mod host;
 mod http1_framing;
+mod http_version;
 mod keyless;
 mod metrics;
 mod peer;
