@@ -32,7 +32,7 @@ pub const LIVE: [&str; 13] = [
 ];
 
 /// The options that need a restart.
-pub const AT_RESTART: [&str; 62] = [
+pub const AT_RESTART: [&str; 64] = [
     "admin_listen",
     "admin_tls_cert",
     "admin_tls_client_ca",
@@ -60,6 +60,8 @@ pub const AT_RESTART: [&str; 62] = [
     "ledger_retention",
     "ledger_spill_bytes",
     "listen",
+    "max_connection_age",
+    "max_connection_age_grace",
     "max_inflight_request_bytes",
     "max_request_bytes",
     "metrics_key_label",

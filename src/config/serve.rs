@@ -165,6 +165,30 @@ pub struct Serve {
     )]
     pub idle_connection_timeout: Duration,
 
+    /// The largest age of a connection, about: it differs by up to a tenth from one connection to
+    /// the next. Then it takes no new calls, over HTTP/2 after a GOAWAY, and its client connects
+    /// again, perhaps to another instance. Without it, connections have no largest age
+    #[arg(
+        long,
+        env = "FEATHERWIRE_MAX_CONNECTION_AGE",
+        value_name = "TIME",
+        value_parser = duration,
+        help_heading = heading::TIMEOUTS
+    )]
+    pub max_connection_age: Option<Duration>,
+
+    /// Longest time that running answers may continue after `--max-connection-age`. Then they end
+    /// with the error `draining`
+    #[arg(
+        long,
+        env = "FEATHERWIRE_MAX_CONNECTION_AGE_GRACE",
+        value_name = "TIME",
+        default_value = "1h",
+        value_parser = duration,
+        help_heading = heading::TIMEOUTS
+    )]
+    pub max_connection_age_grace: Duration,
+
     /// The largest number of open connections on which no call has sent a gateway key yet, and at
     /// most a quarter of the file descriptors. Beyond it, the connection that has been idle the
     /// longest is closed

@@ -101,6 +101,14 @@ impl Error {
         Self::new(ErrorCode::Draining, message).with_retry_after(DRAINING_RETRY_AFTER)
     }
 
+    /// The connection of the call has reached its largest age, and the time for its last calls is
+    /// over.
+    pub fn connection_ended() -> Self {
+        let message = "The gateway closes this connection because of its age, and did not complete \
+                       this call: call again, on a new connection";
+        Self::new(ErrorCode::Draining, message).with_retry_after(DRAINING_RETRY_AFTER)
+    }
+
     /// A bug of the gateway. `source` goes to the log; the caller does not see it.
     pub fn internal(source: impl Into<Source>) -> Self {
         let message = "Internal error of the gateway: its log has the cause. Please report it";

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    connection_age::{AgeLimit, ConnectionAge},
     front::Front,
     http_version::{Version, peek_version},
     metrics::ConnectionCounts,
@@ -24,7 +25,7 @@ use super::{
     tls::{Endpoint, HandshakeFailures, Listener, handshake, transport::Transport},
     unauthenticated_connections::UnauthenticatedConnections,
 };
-use crate::{config, descriptors, workers::Workers};
+use crate::{config, descriptors, service::ActiveCalls, workers::Workers};
 
 /// The interval of HTTP/2 and TCP pings on an idle connection, and the timeout for the reply. Pings
 /// detect a caller who has disappeared.
@@ -74,7 +75,7 @@ const HANDSHAKE_GRACE: Duration = Duration::from_secs(2);
 /// The time for which a connection that is being closed stays open without a call. Its client was
 /// told to send no more calls, but one may be on its way. If the client does not respond, the
 /// connection is closed after this time too.
-const CLOSING_GRACE: Duration = Duration::from_secs(2);
+pub(super) const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
 /// Connections with the same settings, which are shut down together.
 pub(super) struct Connections {
@@ -82,6 +83,7 @@ pub(super) struct Connections {
     settings: Settings,
     unauthenticated: Arc<UnauthenticatedConnections>,
     counts: Arc<ConnectionCounts>,
+    active_calls: ActiveCalls,
     /// One task per connection. HTTP/1.1 requests run inside it. HTTP/2 requests run in tasks that
     /// hyper spawns, which end with their streams.
     tasks: JoinSet<()>,
@@ -95,6 +97,7 @@ struct Settings {
     write_timeout: Duration,
     /// The longest time for which a connection may be without an open call.
     idle_timeout: Duration,
+    age: AgeLimit,
     /// Whether callers need no gateway key.
     is_open: bool,
 }
@@ -105,10 +108,15 @@ impl Connections {
         config: &config::Serve,
         is_open: bool,
         counts: Arc<ConnectionCounts>,
+        active_calls: ActiveCalls,
     ) -> Self {
         let settings = Settings {
             write_timeout: config.write_timeout,
             idle_timeout: config.idle_connection_timeout,
+            age: AgeLimit {
+                max: config.max_connection_age,
+                grace: config.max_connection_age_grace,
+            },
             is_open,
         };
         let unauthenticated = Arc::new(UnauthenticatedConnections::new(
@@ -119,6 +127,7 @@ impl Connections {
             settings,
             unauthenticated,
             counts,
+            active_calls,
             tasks: JoinSet::new(),
             shutdown: watch::Sender::new(false),
         }
@@ -133,6 +142,7 @@ impl Connections {
             unauthenticated,
             settings: self.settings,
             counts: Arc::clone(&self.counts),
+            active_calls: self.active_calls.clone(),
             tasks: JoinSet::new(),
             shutdown: watch::Sender::new(false),
         }
@@ -162,6 +172,7 @@ impl Connections {
         let peer = Peer::new(self.settings.idle_timeout, self.settings.is_open);
         let (front, mut shutdown_started) = (self.front.clone(), self.shutdown.subscribe());
         let write_timeout = self.settings.write_timeout;
+        let age = self.settings.age.begin(self.active_calls.clone());
         let open = self.counts.open();
         let serving = {
             let peer = Arc::clone(&peer);
@@ -176,7 +187,8 @@ impl Connections {
                     &mut shutdown_started,
                 );
                 if let Some(opened) = opening.await {
-                    serve_connection(opened, front, write_timeout, peer, shutdown_started).await;
+                    serve_connection(opened, front, write_timeout, peer, age, shutdown_started)
+                        .await;
                 }
                 drop(open);
             }
@@ -288,6 +300,7 @@ async fn serve_connection(
     front: Front,
     write_timeout: Duration,
     peer: Arc<Peer>,
+    age: ConnectionAge,
     mut shutdown_started: watch::Receiver<bool>,
 ) {
     let Opened {
@@ -319,6 +332,7 @@ async fn serve_connection(
                 // Its client can connect again with a newer one.
                 tracing::debug!("connection closed: its certificate no longer holds");
             }
+            () = age.is_reached() => tracing::debug!("connection closed: its age"),
             _ = shutdown_started.wait_for(|shutdown_started| *shutdown_started) => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -326,6 +340,7 @@ async fn serve_connection(
             biased;
             ended = connection.as_mut() => ended,
             () = peer.stays_idle(CLOSING_GRACE) => Ok(()),
+            () = age.is_over(&peer) => Ok(()),
         }
     };
     let mut serving = StallGuard::new(Arc::clone(&peer).scope(serving), write_timeout);

@@ -127,6 +127,9 @@ impl Front {
         request.extensions_mut().insert(Arrival {
             at: observation.arrived_at(),
             active_calls: self.0.active_calls.clone(),
+            connection_cut: Peer::current()
+                .map(|peer| peer.cut().clone())
+                .unwrap_or_default(),
             ledger: self.0.ledger.clone(),
             observation: Some(observation.clone()),
             deadline_observer: stalled_response::deadline_observer(),

@@ -21,6 +21,7 @@ use crate::{
 
 mod ambiguous_request;
 mod auth;
+mod connection_age;
 mod connections;
 mod cors;
 mod count_bytes;
@@ -199,10 +200,22 @@ pub async fn serve(
         cors.change(config, directory.is_open());
     });
     readiness.begin().await;
-    let mut connections = Connections::new(front, config, keys.is_open(), connection_counts);
+    let is_open = keys.is_open();
+    let mut connections = Connections::new(
+        front,
+        config,
+        is_open,
+        connection_counts,
+        active_calls.clone(),
+    );
     let mut late_connections = connections.sibling();
-    let mut admin_connections =
-        Connections::new(admin_front, config, keys.is_open(), admin_connection_counts);
+    let mut admin_connections = Connections::new(
+        admin_front,
+        config,
+        is_open,
+        admin_connection_counts,
+        active_calls.clone(),
+    );
     let mut late_admin_connections = admin_connections.sibling();
     tokio::select! {
         () = connections.accept_from(&listener, workers) => {}

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::tls::ClientCertificate;
+use crate::service::ConnectionCut;
 
 tokio::task_local! {
     /// The peer of the connection or stream that the current task serves.
@@ -49,6 +50,8 @@ pub(super) struct Peer {
     is_authenticated: AtomicBool,
     /// The certificate that the caller has shown.
     certificate: OnceLock<Box<ClientCertificate>>,
+    /// Cuts the calls of the connection.
+    cut: ConnectionCut,
     /// Whether the HTTP/1.1 connection has a request whose body has not arrived completely.
     is_cut_short: AtomicBool,
     calls: AtomicUsize,
@@ -83,6 +86,7 @@ impl Peer {
             created: Instant::now(),
             is_authenticated: AtomicBool::new(is_authenticated),
             certificate: OnceLock::new(),
+            cut: ConnectionCut::default(),
             is_cut_short: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             new_streams: AtomicUsize::new(0),
@@ -133,6 +137,11 @@ impl Peer {
             Some(certificate) => certificate.ends().await,
             None => pending().await,
         }
+    }
+
+    /// The switch that cuts the calls of the connection.
+    pub(super) fn cut(&self) -> &ConnectionCut {
+        &self.cut
     }
 
     pub(super) fn is_cut_short(&self) -> bool {

@@ -36,6 +36,22 @@ struct List {
     next_number: u64,
 }
 
+/// Cuts the calls of one connection. Cheap to clone; all clones are one switch. After [`set`](Self::set),
+/// wake the calls by [`ActiveCalls::wake_all`].
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionCut(Arc<AtomicBool>);
+
+impl ConnectionCut {
+    /// Cuts the calls, and those that begin later.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// One active call. Dropping the guard removes the call from the list.
 pub struct CallGuard {
     active_calls: ActiveCalls,

@@ -15,7 +15,7 @@ use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
 use super::{
-    active_calls::{ActiveCalls, CallGuard},
+    active_calls::{ActiveCalls, CallGuard, ConnectionCut},
     body_timeout,
     headers::{MAX_TOKENS, RequestHeaders},
     inflight_bytes::{ByteShare, HeldBytes},
@@ -45,6 +45,8 @@ pub struct Arrival {
     pub at: Instant,
     /// The active calls of the server.
     pub active_calls: ActiveCalls,
+    /// Is set when the connection of the call ends.
+    pub connection_cut: ConnectionCut,
     /// Takes the record of the call.
     pub ledger: Ledger,
     /// Is told how the call ended, for the log, the metrics and the traces.
@@ -108,6 +110,7 @@ pub struct Call {
     pub queue_position: QueuePosition,
     pub(super) observation: Option<Observation>,
     guard: CallGuard,
+    connection_cut: Option<ConnectionCut>,
     pub(super) deadline_observer: Option<Arc<dyn DeadlineObserver>>,
     has_ended: AtomicBool,
 }
@@ -170,6 +173,7 @@ impl Call {
             queue_position: QueuePosition::unwatched(),
             observation: arrival.and_then(|arrival| arrival.observation.clone()),
             guard: active_calls.add(),
+            connection_cut: arrival.map(|arrival| arrival.connection_cut.clone()),
             deadline_observer: arrival.and_then(|arrival| arrival.deadline_observer.clone()),
             has_ended: AtomicBool::new(false),
         }
@@ -200,11 +204,18 @@ impl Call {
         self.cut().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Why the call must end before its answer: the end of the drain cuts all calls, and a
-    /// revocation can cut those of its key.
+    /// Why the call must end before its answer: the end of the drain cuts all calls, a revocation
+    /// can cut those of its key, and the end of a connection cuts those of the connection.
     pub(super) fn cut(&self) -> Option<Error> {
         if self.guard.is_cut() {
             return Some(Error::draining());
+        }
+        if self
+            .connection_cut
+            .as_ref()
+            .is_some_and(ConnectionCut::is_set)
+        {
+            return Some(Error::connection_ended());
         }
         self.identity.is_cut().then(|| {
             let message = "This gateway key was revoked, and its running calls were ended";
@@ -389,6 +400,7 @@ mod tests {
         extensions.insert(Arrival {
             at: arrived_at,
             active_calls: ActiveCalls::default(),
+            connection_cut: ConnectionCut::default(),
             ledger: Ledger::default(),
             observation: None,
             deadline_observer: None,

@@ -66,7 +66,7 @@ mod work;
 pub use crate::admission::QueuePosition;
 pub use crate::ledger::{Door, Rpc};
 pub use account::Account;
-pub use active_calls::ActiveCalls;
+pub use active_calls::{ActiveCalls, ConnectionCut};
 pub use admin::{AdminKeys, AdminUsage};
 pub(crate) use admin::{key_messages, usage_messages};
 pub use call::{Arrival, Call};

@@ -9,7 +9,7 @@ use featherwire::{
     keys::Identity,
     proto::v1::{WatchConcurrencyRequest, account_service_client::AccountServiceClient},
     server::Outcome,
-    service::{ActiveCalls, Arrival, Call, feed::Feed},
+    service::{ActiveCalls, Arrival, Call, ConnectionCut, feed::Feed},
     upstream::Client,
 };
 use futures_util::StreamExt;
@@ -157,6 +157,7 @@ async fn a_watch_ends_with_all_calls() {
     extensions.insert(Arrival {
         at: tokio::time::Instant::now(),
         active_calls: running.clone(),
+        connection_cut: ConnectionCut::default(),
         ledger: Default::default(),
         observation: None,
         deadline_observer: None,

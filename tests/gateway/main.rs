@@ -33,6 +33,7 @@ mod completions_and_embeddings;
 mod configuration_commands;
 mod configuration_file;
 mod connect;
+mod connection_age;
 mod connections;
 mod contract;
 #[cfg(target_os = "linux")]
