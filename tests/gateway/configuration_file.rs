@@ -125,6 +125,7 @@ fn example(member: &str) -> &'static str {
         "workers" | "units" => "3",
         "emulator_switches" => "[\"feed=ping\"]",
         "cors_origins" => "[\"https://a.example\", \"https://b.example\"]",
+        "max_connection_age" => "\"5m\"",
         "max_inflight_request_bytes" => "\"64MiB\"",
         "fallbacks" => "[\"org/a=org/b,org/c\", \"org/d=org/e\"]",
         "aliases" => "[\"x=org/x\", \"y=org/y\"]",
