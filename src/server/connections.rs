@@ -312,6 +312,8 @@ async fn serve_connection(
         write_timeout,
         peer: Arc::clone(&peer),
     });
+    // A client of HTTP/2 gets a GOAWAY, and what it sent before is still answered.
+    let is_http2 = matches!(version, Some(Version::Http2));
     let http = match version {
         Some(Version::Http1) => http.http1_only(),
         Some(Version::Http2) => http.http2_only(),
@@ -332,7 +334,12 @@ async fn serve_connection(
                 // Its client can connect again with a newer one.
                 tracing::debug!("connection closed: its certificate no longer holds");
             }
-            () = age.is_reached() => tracing::debug!("connection closed: its age"),
+            () = async {
+                age.is_reached().await;
+                if !is_http2 {
+                    peer.can_close(CLOSING_GRACE).await;
+                }
+            } => tracing::debug!("connection closed: its age"),
             _ = shutdown_started.wait_for(|shutdown_started| *shutdown_started) => {}
         }
         connection.as_mut().graceful_shutdown();

@@ -28,6 +28,9 @@ tokio::task_local! {
 /// The timeout for the head of an HTTP/1.1 request, or for the preface of HTTP/2.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often a connection that is to be closed is looked at while a head is incomplete.
+const HEAD_LOOK: Duration = Duration::from_millis(100);
+
 /// The longest time without an open call, for a connection on which no call has sent a known key.
 const UNAUTHENTICATED_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -68,6 +71,8 @@ pub(super) struct Peer {
     conflict: AtomicU64,
     /// Set while a task waits for the calls to end.
     is_waiting_for_calls: AtomicBool,
+    /// Set while a task waits for a good time to close the connection.
+    is_closing: AtomicBool,
     /// Wakes the task that waits for the calls to end, or for the connection to expire.
     changed: Notify,
     /// One permit per open call without a key.
@@ -95,6 +100,7 @@ impl Peer {
             requests: AtomicU64::new(0),
             conflict: AtomicU64::new(NO_CONFLICT),
             is_waiting_for_calls: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
             changed: Notify::new(),
             keyless_calls: Arc::new(Semaphore::new(KEYLESS_CALLS_MAX)),
         })
@@ -155,6 +161,9 @@ impl Peer {
     /// Opens a call, or something else that keeps the connection open.
     pub(super) fn open_call(self: &Arc<Self>) -> OpenCall {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.is_closing.load(Ordering::SeqCst) {
+            self.changed.notify_one();
+        }
         OpenCall(Arc::clone(self))
     }
 
@@ -254,6 +263,25 @@ impl Peer {
                 return;
             }
             sleep_until(due).await;
+        }
+    }
+
+    /// Completes when an HTTP/1.1 connection can be closed without the loss of a request that is on
+    /// its way: while a call runs, whose answer then says that it is the last one, or when the
+    /// connection has been idle for `time`.
+    pub(super) async fn can_close(&self, time: Duration) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        while !self.has_calls() {
+            let due = self.idle_since() + time;
+            if !self.is_in_head() && due <= Instant::now() {
+                return;
+            }
+            // An incomplete head has a timeout of its own.
+            let due = due.max(Instant::now() + HEAD_LOOK);
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = self.changed.notified() => {}
+            }
         }
     }
 

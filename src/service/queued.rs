@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use super::{
     reply::{LateHeaders, Reply},
@@ -32,6 +32,9 @@ const HEAD_WAIT: Duration = Duration::from_millis(200);
 /// The shortest time between two messages.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// The longest time without a message while the call waits. As for the comments of REST.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
 /// A reply that waits for the start of its answer. In memory of its own.
 pub(super) type Starting<M> = BoxFuture<'static, Result<Reply<ResponseStream<M>>>>;
 
@@ -43,8 +46,8 @@ pub(super) struct QueuedAnswer<M> {
     requested: Arc<str>,
     /// When the position is looked at.
     ticks: Interval,
-    /// What the caller was told.
-    told: Option<Wait>,
+    /// What the caller was told, and when.
+    told: Option<(Wait, Instant)>,
     late_headers: LateHeaders,
 }
 
@@ -69,17 +72,18 @@ pub(super) async fn reply<M: AnswerChunk>(
     position: QueuePosition,
     requested: Arc<str>,
 ) -> Result<Reply<ResponseStream<M>>> {
-    let mut ticks = interval_at(Instant::now() + HEAD_WAIT, INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = interval_at(Instant::now() + HEAD_WAIT, HEAD_WAIT);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             reply = &mut starting => return reply,
-            _ = ticks.tick() => if is_in_queue(&position) { break },
+            _ = looks.tick() => if has_waited(&position) { break },
         }
     }
     // The first message is due at once.
-    ticks.reset_immediately();
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let late_headers = LateHeaders::expected();
     let queued = QueuedAnswer {
         starting,
@@ -95,8 +99,10 @@ pub(super) async fn reply<M: AnswerChunk>(
     })
 }
 
-fn is_in_queue(position: &QueuePosition) -> bool {
+/// Whether the call is in the queue, and has been there for long enough to be told so.
+fn has_waited(position: &QueuePosition) -> bool {
     position.requests_ahead().is_some()
+        && position.wait().is_some_and(|wait| wait.waited >= HEAD_WAIT)
 }
 
 impl<M: AnswerChunk> QueuedAnswer<M> {
@@ -117,14 +123,17 @@ impl<M: AnswerChunk> QueuedAnswer<M> {
         Poll::Pending
     }
 
-    /// What the caller has not been told.
+    /// What the caller has not been told, or not for a while: proxies close silent connections.
     fn news(&mut self) -> Option<Wait> {
         let place = |wait: &Wait| (wait.requests_ahead, wait.units);
-        let wait = self.position.wait()?;
-        if self.told.as_ref().map(place) == Some(place(&wait)) {
+        let (wait, now) = (self.position.wait()?, Instant::now());
+        if let Some((told, at)) = &self.told
+            && place(told) == place(&wait)
+            && now < *at + SILENCE_MAX
+        {
             return None;
         }
-        self.told = Some(wait);
+        self.told = Some((wait, now));
         Some(wait)
     }
 }
@@ -200,5 +209,38 @@ mod tests {
         assert!(told_at.elapsed() >= INTERVAL * 10);
         advance(INTERVAL * 10).await;
         assert!(stream.next().now_or_never().is_none());
+        // Proxies close a connection that is silent for long.
+        advance(SILENCE_MAX).await;
+        assert_eq!(ahead(&mut stream).await, None);
+        assert!(stream.next().now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_enters_the_queue_late_is_told_after_the_same_wait() {
+        let permits = Permits::new(Settings::default(), Duration::from_secs(300));
+        permits.set_capacity(Some(1));
+        let caller = Caller {
+            key: KeyId(0),
+            weight: 1,
+        };
+        let request = PermitRequest::new(caller, 1);
+        let unwatched = QueuePosition::unwatched();
+        let holder = permits.acquire("org/model", request, &unwatched).await;
+        let position = QueuePosition::default();
+        let starting = {
+            let position = position.clone();
+            async move {
+                // The catalogue, a lease and the plan come first.
+                tokio::time::sleep(HEAD_WAIT * 2 + HEAD_WAIT / 2).await;
+                let _permit = permits.acquire("org/model", request, &position).await?;
+                pending().await
+            }
+        };
+        let asked = Instant::now();
+        let reply = reply(starting.boxed(), position, "org/model".into()).await;
+        assert_eq!(asked.elapsed(), HEAD_WAIT * 4);
+        let mut stream: Answer = reply.unwrap().answer;
+        assert_eq!(ahead(&mut stream).await, Some(0));
+        drop(holder);
     }
 }

@@ -328,7 +328,7 @@ async fn a_large_message_about_units_is_compressed_alone() {
     let gateway = Gateway::to(upstream.address).await;
     let gateway = &gateway;
     let watch = async |form: Form, coding: &'static str, flag: u8| {
-        let headers = [("grpc-accept-encoding", coding), ("grpc-timeout", "2S")];
+        let headers = [("grpc-accept-encoding", coding), ("grpc-timeout", "8S")];
         let answer = call(gateway, form, WATCH, &headers, &frame(0, b"")).await;
         assert_eq!(answer.status.code(), Code::DeadlineExceeded);
         assert_eq!(answer.messages[0].0, flag, "{form:?} {coding}");

@@ -159,6 +159,11 @@ impl Conversation {
         let is_word = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let transcript = answer.audio.and_then(|audio| audio.transcript);
         let content = [answer.content, transcript].into_iter().find(is_word);
+        // Some engines send the same thoughts under both names.
+        let (reasoning, reasoning_content) = match answer.reasoning_content {
+            Some(thoughts) if !thoughts.is_empty() => (None, Some(thoughts)),
+            _ => (answer.reasoning, None),
+        };
         let message = ChatMessage {
             role: ASSISTANT.to_owned(),
             // A message has one text or parts.
@@ -167,8 +172,8 @@ impl Conversation {
                 .filter(|_| answer.content_parts.is_empty()),
             content_parts: answer.content_parts,
             refusal: answer.refusal.filter(|text| !text.is_empty()),
-            reasoning: answer.reasoning,
-            reasoning_content: answer.reasoning_content,
+            reasoning,
+            reasoning_content,
             ..ChatMessage::default()
         };
         let has_words = message.content.is_some() || message.refusal.is_some();
