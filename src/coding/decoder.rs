@@ -32,6 +32,14 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// The memory that the next read needs, in bytes. Only zstd needs much.
+    pub(super) fn bytes_needed(&self) -> usize {
+        match self {
+            Self::Gzip(_) | Self::Zlib(_) | Self::Deflate(_) => 0,
+            Self::Zstd(frames) => frames.bytes_needed(),
+        }
+    }
+
     /// Whether bytes follow the end of the compressed data. After gzip and zstd nothing but more of
     /// the same can follow, so their decoders fail for other bytes.
     pub(super) fn has_more(&self) -> bool {

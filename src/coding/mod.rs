@@ -45,7 +45,7 @@ pub enum Coding {
 /// Why data cannot be decoded.
 #[derive(Debug)]
 pub enum Undecodable {
-    /// The consumer refused a piece.
+    /// The consumer refused a piece, or the memory that the decoder needs.
     Refused(Error),
     /// The decoded data is larger than the limit.
     TooLarge,
@@ -71,7 +71,8 @@ impl Coding {
     }
 
     /// Decodes `data` and gives each decoded piece to `take`. At most `bytes_max` and one piece are
-    /// in memory.
+    /// in memory. Before the decoder takes much memory of its own, `hold` is told how many bytes
+    /// these are in all; it keeps them until the end.
     ///
     /// # Errors
     /// [`Undecodable`] says why.
@@ -79,11 +80,13 @@ impl Coding {
         self,
         data: &[u8],
         bytes_max: usize,
+        mut hold: impl FnMut(usize) -> error::Result<()>,
         mut take: impl FnMut(&[u8]) -> error::Result<()>,
     ) -> Result<(), Undecodable> {
         let mut decoder = Decoder::new(self, data, bytes_max);
         let (mut piece, mut bytes_left) = (Vec::new(), bytes_max);
         loop {
+            hold(decoder.bytes_needed()).map_err(Undecodable::Refused)?;
             piece.clear();
             let read = (&mut decoder)
                 .take(PIECE_BYTES as u64)
@@ -138,7 +141,9 @@ mod tests {
             bytes += piece.len();
             Ok(())
         };
-        let decoded = Coding::Gzip.decode(&bomb, 1024 * 1024, count).await;
+        let decoded = Coding::Gzip
+            .decode(&bomb, 1024 * 1024, |_| Ok(()), count)
+            .await;
         assert!(matches!(decoded, Err(Undecodable::TooLarge)), "{decoded:?}");
         assert!(bytes <= 1024 * 1024, "{bytes}");
     }
@@ -168,7 +173,7 @@ mod tests {
                     decoded.extend_from_slice(piece);
                     Ok(())
                 };
-                coding.decode(coded, data.len(), take).await?;
+                coding.decode(coded, data.len(), |_| Ok(()), take).await?;
                 Ok::<_, Undecodable>(decoded)
             };
             assert!(decode(&whole).await.unwrap() == data, "{coding:?}");
@@ -186,14 +191,14 @@ mod tests {
     async fn other_tasks_run_while_parts_without_content_are_decoded() {
         let empty = Coding::Gzip.compress(Effort::Less, b"").unwrap();
         let parts = empty.repeat(10_000);
-        let decoding = Coding::Gzip.decode(&parts, 1024, |_| Ok(()));
+        let decoding = Coding::Gzip.decode(&parts, 1024, |_| Ok(()), |_| Ok(()));
         let stops = count_stops(decoding).await;
         assert!(stops >= parts.len() / (64 * 1024), "{stops}");
         let frames = Coding::Zstd
             .compress(Effort::Less, b"")
             .unwrap()
             .repeat(100);
-        let stops = count_stops(Coding::Zstd.decode(&frames, 1024, |_| Ok(()))).await;
+        let stops = count_stops(Coding::Zstd.decode(&frames, 1024, |_| Ok(()), |_| Ok(()))).await;
         assert!(stops >= 100, "{stops}");
     }
 

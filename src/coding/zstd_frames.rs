@@ -2,10 +2,13 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder, errors::FrameDecoderError};
 
 /// The largest accepted window of zstd, in bytes: the limit of RFC 9659 for HTTP.
 const WINDOW_MAX: u64 = 8 * 1024 * 1024;
+
+/// The largest block, in bytes (RFC 8878, section 3.1.1.2.4).
+const BLOCK_MAX: u64 = 128 * 1024;
 
 /// Decodes data that consists of frames. The kind of its error is [`ErrorKind::FileTooLarge`] if a
 /// frame announces more than the consumer takes, [`ErrorKind::Unsupported`] for a window that is too
@@ -14,6 +17,8 @@ pub(super) struct ZstdFrames<'a> {
     rest: &'a [u8],
     decoder: FrameDecoder,
     bytes_max: u64,
+    /// The window of the frame, and whether that is the size of its content.
+    window: (u64, bool),
     /// A frame has begun, and its end has not been read.
     is_in_frame: bool,
     /// At least one frame was complete.
@@ -29,9 +34,26 @@ impl<'a> ZstdFrames<'a> {
             rest: data,
             decoder,
             bytes_max,
+            window: (0, true),
             is_in_frame: false,
             has_ended: false,
         }
+    }
+
+    /// The memory that the next step needs, in bytes. The decoder keeps the window, and all of it
+    /// until it is full or the frame ends. Nothing of it is handed over before.
+    pub(super) fn bytes_needed(&self) -> usize {
+        let bytes = match self.window {
+            _ if !self.is_in_frame => 0,
+            (content, true) => content,
+            // Many windows are larger than their content.
+            (window, false) => {
+                let blocks = self.decoder.blocks_decoded() as u64 + 1;
+                let block = window.min(BLOCK_MAX);
+                blocks.saturating_mul(block).min(window + block)
+            }
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// Reads the header of the next frame, or all of a frame to skip.
@@ -42,7 +64,8 @@ impl<'a> ZstdFrames<'a> {
             self.has_ended = true;
             return Ok(());
         }
-        match window(self.rest) {
+        let window = window(self.rest);
+        match window {
             Some((window, true)) if window > self.bytes_max => {
                 return Err(ErrorKind::FileTooLarge.into());
             }
@@ -51,10 +74,43 @@ impl<'a> ZstdFrames<'a> {
             }
             _ => {}
         }
-        let begun = self.decoder.reset(&mut self.rest);
+        let begun = match window {
+            Some((_, false)) => self.begin_with_window(),
+            _ => self.decoder.reset(&mut self.rest),
+        };
         begun.map_err(io::Error::other)?;
+        let (window, is_content) = window.unwrap_or_default();
+        let largest = if is_content {
+            window
+        } else {
+            self.largest_window()
+        };
+        self.window = (window.min(largest), is_content);
         self.is_in_frame = true;
         Ok(())
+    }
+
+    /// Begins a frame that has a window. A window beyond what the consumer takes has no use: the
+    /// frame is too large before it is full. So the decoder reads a header with a smaller one.
+    fn begin_with_window(&mut self) -> Result<(), FrameDecoderError> {
+        let Some((header, rest)) = self.rest.split_first_chunk::<6>() else {
+            return self.decoder.reset(&mut self.rest);
+        };
+        let mut header = *header;
+        let [.., window] = &mut header;
+        let largest = (self.largest_window().ilog2() - 10) << 3;
+        *window = u8::try_from(largest).map_or(*window, |largest| largest.min(*window));
+        let mut source = header.as_slice().chain(rest);
+        self.decoder.reset(&mut source)?;
+        self.rest = source.into_inner().1;
+        Ok(())
+    }
+
+    /// The largest window that is of use, in bytes, a power of two. No smaller than a block, as
+    /// blocks are never larger than the window.
+    fn largest_window(&self) -> u64 {
+        let bytes = self.bytes_max.clamp(BLOCK_MAX, WINDOW_MAX);
+        bytes.next_power_of_two()
     }
 }
 
@@ -188,6 +244,49 @@ mod tests {
         assert_eq!(
             decoded(&huge).0.unwrap_err().kind(),
             ErrorKind::FileTooLarge
+        );
+    }
+
+    #[test]
+    fn a_step_says_before_it_how_much_memory_it_needs() {
+        let block = |bytes: u32| {
+            let header = (bytes << 3 | 1 << 1).to_le_bytes();
+            [&header[..3], b" "].concat()
+        };
+        // How often the decoder stops and what it needs, until it hands something over or fails.
+        let needed = |header: &[u8], blocks: usize, bytes_max: usize| {
+            let blocks = block(128 * 1024).repeat(blocks);
+            let data = [&[0x28, 0xb5, 0x2f, 0xfd], header, &blocks].concat();
+            let mut frames = ZstdFrames::new(&data, bytes_max);
+            let mut needed = Vec::new();
+            loop {
+                needed.push(frames.bytes_needed());
+                match frames.read(&mut [0; 1024]) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    read => return (needed, read.ok()),
+                }
+            }
+        };
+        const KIB: usize = 1024;
+        let announced = needed(&[0xa0, 0, 0, 0x80, 0], 3, 32 * KIB * KIB);
+        let content = 8 * KIB * KIB;
+        assert_eq!(
+            announced,
+            (vec![0, content, content, content, content], None)
+        );
+        let windowed = needed(&[0, 13 << 3], 2, 32 * KIB * KIB);
+        assert_eq!(windowed, (vec![0, 128 * KIB, 256 * KIB, 384 * KIB], None));
+        let full = needed(&[0, 13 << 3], 100, 32 * KIB * KIB);
+        assert_eq!(full.0.last(), Some(&(content + 128 * KIB)));
+        assert_eq!(full.1, Some(1024));
+        // The consumer takes less than the window.
+        let little = needed(&[0, 13 << 3], 100, 4 * KIB);
+        assert_eq!(little, (vec![0, 128 * KIB, 256 * KIB], Some(1024)));
+        let small = needed(&[0, 0], 1, 32 * KIB * KIB);
+        assert_eq!(
+            small,
+            (vec![0, KIB], None),
+            "blocks are no larger than a window"
         );
     }
 }

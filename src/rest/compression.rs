@@ -16,7 +16,7 @@ use super::limit::BodyLimit;
 use crate::{
     coding::{Accepted, COMPRESSED_MIN, Coding, Compressed, Undecodable},
     error::{Error, ErrorCode, Result},
-    service::Call,
+    service::{Call, inflight_bytes::ScratchBytes},
 };
 
 /// The codings of requests that the gateway accepts.
@@ -138,12 +138,14 @@ async fn decompress_one(
     limit: BodyLimit,
 ) -> Result<Bytes> {
     let mut decoded = Vec::new();
+    let mut scratch = ScratchBytes::of(call.body());
+    let hold = |bytes| scratch.grow_to(bytes);
     let take = |piece: &[u8]| {
         call.body().map_or(Ok(()), |share| share.add(piece.len()))?;
         decoded.extend_from_slice(piece);
         Ok(())
     };
-    match coding.decode(body, limit.0, take).await {
+    match coding.decode(body, limit.0, hold, take).await {
         Ok(()) => Ok(decoded.into()),
         Err(Undecodable::Refused(error)) => Err(error),
         Err(Undecodable::TooLarge) => Err(limit.exceeded()),

@@ -122,9 +122,15 @@ impl ByteShare {
     /// # Errors
     /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if they do not fit.
     pub fn add(&self, more: usize) -> Result<()> {
+        self.take(more)?;
+        self.arrived.fetch_add(more, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes `more` bytes that do not arrive.
+    fn take(&self, more: usize) -> Result<()> {
         self.counter.take(self.bytes(), more)?;
         self.bytes.fetch_add(more, Ordering::Relaxed);
-        self.arrived.fetch_add(more, Ordering::Relaxed);
         Ok(())
     }
 
@@ -162,6 +168,42 @@ impl ByteShare {
 impl Drop for ByteShare {
     fn drop(&mut self) {
         self.counter.subtract(self.bytes());
+    }
+}
+
+/// Memory that one request needs only while it is decoded, counted with its bytes. Dropping it
+/// gives it back.
+#[derive(Debug)]
+pub struct ScratchBytes<'a> {
+    share: Option<&'a ByteShare>,
+    bytes: usize,
+}
+
+impl<'a> ScratchBytes<'a> {
+    /// Nothing at first, of a request with this share. Without a share nothing is counted.
+    pub fn of(share: Option<&'a ByteShare>) -> Self {
+        Self { share, bytes: 0 }
+    }
+
+    /// Makes it at least `bytes` bytes large.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if they do not fit.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<()> {
+        if bytes > self.bytes {
+            let more = bytes - self.bytes;
+            self.share.map_or(Ok(()), |share| share.take(more))?;
+            self.bytes = bytes;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for ScratchBytes<'_> {
+    fn drop(&mut self) {
+        self.share
+            .into_iter()
+            .for_each(|share| share.subtract(self.bytes));
     }
 }
 
@@ -221,6 +263,27 @@ mod tests {
         assert_eq!(inflight.used(), 20);
         drop(held);
         assert_eq!(inflight.used(), 0);
+    }
+
+    #[test]
+    fn memory_for_decoding_counts_until_it_is_dropped() {
+        let inflight = InflightBytes::new(100);
+        let (share, other) = (inflight.share(), inflight.share());
+        share.add(10).unwrap();
+        other.add(10).unwrap();
+        let mut scratch = ScratchBytes::of(Some(&share));
+        for (bytes, used) in [(0, 20), (50, 70), (20, 70), (80, 100)] {
+            scratch.grow_to(bytes).unwrap();
+            assert_eq!(inflight.used(), used);
+        }
+        assert!(scratch.grow_to(81).is_err());
+        assert!(ScratchBytes::of(Some(&other)).grow_to(1).is_err());
+        drop(scratch);
+        assert_eq!(
+            (inflight.used(), share.bytes(), share.arrived()),
+            (20, 10, 10)
+        );
+        ScratchBytes::of(None).grow_to(1000).unwrap();
     }
 
     #[test]

@@ -11,13 +11,19 @@ use featherwire::{
     },
 };
 use serde_json::{Value, json};
+use tonic::Code;
 
-use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted,
-    door::grpc_failure,
-    prompt, rest,
-    rest::http,
-    scripted::{chunk, finish, whole},
+use crate::{
+    http_compression::zstd,
+    support::{
+        Door, Emulator, Gateway, MODEL, Reply, Scripted,
+        door::grpc_failure,
+        prompt,
+        raw::{self, Form},
+        rest,
+        rest::http,
+        scripted::{chunk, finish, whole},
+    },
 };
 
 /// A list with `times` copies of `element`.
@@ -415,4 +421,53 @@ async fn the_decoded_size_of_a_request_counts() {
         answer = held => panic!("{answer:?}"),
         status = other => assert_eq!(status, 503),
     }
+}
+
+#[tokio::test]
+async fn a_zstd_request_is_refused_before_it_fills_memory() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.max_inflight_request_bytes = Some(ByteSize::kib(64));
+    })
+    .await;
+    let frame = |header: &[u8]| {
+        // Each block is 128 KiB of spaces. The last one is missing: decoding would end with an
+        // error of its own.
+        let block = [&(128_u32 << 13 | 1 << 1).to_le_bytes()[..3], b" "].concat();
+        [&[0x28, 0xb5, 0x2f, 0xfd], header, &block.repeat(60)].concat()
+    };
+    let announced = frame(&[0xa0, 0, 0, 0x80, 0]);
+    let windowed = frame(&[0, 13 << 3]);
+    let held = prompt(MODEL, "hi");
+    let held = gateway.ask(Door::RestUnary, &held);
+    let others = async {
+        upstream.wait_for_request().await;
+        for body in [announced, windowed] {
+            let post = rest::post(gateway.url("/v1/chat/completions"), body.clone());
+            let answer = post.header("content-encoding", "zstd").send();
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), 503);
+            let answer = answer.bytes().await.unwrap();
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            assert_eq!(answer["error"]["code"], "too_many_request_bytes");
+            for form in Form::ALL {
+                let path = "/featherwire.v1.ChatService/CreateChatCompletion";
+                let headers = [("grpc-encoding", "zstd")];
+                let body = raw::frame(1, &body);
+                let answer = raw::call(&gateway, form, path, &headers, &body).await;
+                answer.failed(Code::Unavailable, "too_many_request_bytes");
+            }
+        }
+    };
+    tokio::select! {
+        answer = held => panic!("{answer:?}"),
+        () = others => {}
+    }
+    upstream.wait_until_closed().await;
+    // Alone it fits.
+    upstream.set_reply(Reply::Json(200, whole("ok")));
+    let large = prompt(MODEL, &"x".repeat(1024 * 1024)).to_string();
+    let post = rest::post(gateway.url("/v1/chat/completions"), zstd(large.as_bytes()));
+    let answer = post.header("content-encoding", "zstd").send().await;
+    assert_eq!(answer.unwrap().status(), 200);
 }

@@ -20,7 +20,7 @@ use crate::{
         message_rules::MessageRules,
         message_scanner::{PREFIX_BYTES, Prefix},
     },
-    service::inflight_bytes::ByteShare,
+    service::inflight_bytes::{ByteShare, ScratchBytes},
 };
 
 /// Yields the messages of another body, each decompressed. That body must have passed a
@@ -147,12 +147,15 @@ async fn decompress(
     let count = |bytes: usize| share.as_ref().map_or(Ok(()), |share| share.add(bytes));
     let mut pieces = VecDeque::new();
     let message = frame.get(PREFIX_BYTES..).unwrap_or_default();
+    let mut scratch = ScratchBytes::of(share.as_deref());
+    let hold = |bytes| scratch.grow_to(bytes);
     let take = |piece: &[u8]| {
         count(piece.len())?;
         pieces.push_back(Bytes::copy_from_slice(piece));
         Ok(())
     };
-    match coding.decode(message, rules.bytes_max, take).await {
+    let decoded = coding.decode(message, rules.bytes_max, hold, take).await;
+    match decoded {
         Ok(()) => {
             count(PREFIX_BYTES)?;
             pieces.push_front(prefix_of(pieces.iter().map(Bytes::len).sum()));
