@@ -25,7 +25,7 @@ struct Weight {
 
 impl Accepted {
     /// What the header `accept-encoding` says (RFC 9110, section 12.5.3). Of codings that the caller
-    /// wants equally it takes zstd, which is faster and smaller than gzip.
+    /// wants equally it takes zstd, which is faster and smaller than gzip. zstd must be named.
     pub fn of_http(headers: &HeaderMap) -> Self {
         Self::read(headers, &header::ACCEPT_ENCODING, false)
     }
@@ -65,8 +65,9 @@ impl Accepted {
         }
         // `*` may refuse what is not compressed, but it does not prefer it.
         let identity = identity.or(any.filter(|any: &Weight| any.quality == 0));
-        // Of equals the last one wins.
-        let of_both = [(Coding::Gzip, gzip.or(any)), (Coding::Zstd, zstd.or(any))];
+        // Of equals the last one wins. `*` stands for gzip only: it is sent by programs that know
+        // no more, and many of them cannot read zstd.
+        let of_both = [(Coding::Gzip, gzip.or(any)), (Coding::Zstd, zstd)];
         let known = of_both
             .into_iter()
             .filter_map(|(coding, weight)| Some((coding, weight?)))
@@ -128,9 +129,9 @@ mod tests {
             ("zstd", ZSTD),
             ("gzip, deflate, br, zstd", ZSTD),
             ("identity, zstd", ZSTD),
-            ("*", ZSTD),
-            ("*;q=0.1, gzip;q=0", ZSTD),
-            ("gzip;q=0.1, *;q=0.2", ZSTD),
+            ("*", GZIP),
+            ("gzip;q=0.1, *;q=0.2", GZIP),
+            ("*, zstd", ZSTD),
             ("identity;q=0.5, zstd;q=0.6", ZSTD),
             ("", None),
             ("br", None),
@@ -138,6 +139,7 @@ mod tests {
             ("gzip;q=0", None),
             ("gzip; q=0.0, zstd;q=0, *", None),
             ("*;q=0", None),
+            ("*;q=0.1, gzip;q=0", None),
             ("gzipped, deflate", None),
             ("gzip;q=high", None),
             ("gzip;q=NaN", None),
