@@ -91,17 +91,17 @@ pub(in crate::grpc) async fn compress_stream<B, F: Future<Output = Response>>(
 /// The messages in `data` with the large ones compressed. Each message is compressed alone, so that
 /// none waits for the next one. `data` has only complete messages; otherwise it is not changed.
 pub(in crate::grpc) fn compress_large(coding: Coding, data: Bytes) -> Bytes {
-    if (data.len() as u64) < COMPRESSED_MIN {
+    // Most frames have many small messages, and need no copy.
+    if !has_large(&data) {
         return data;
     }
     let packed = offload::run_in_place(data.len(), || {
-        let (mut rest, mut out) = (&data[..], Vec::new());
+        let (mut rest, mut out) = (&data[..], Vec::with_capacity(data.len()));
         while !rest.is_empty() {
             let prefix = Prefix::read(*rest.first_chunk()?);
             let message = rest.get(PREFIX_BYTES..PREFIX_BYTES.checked_add(prefix.length)?)?;
             rest.advance(PREFIX_BYTES + message.len());
-            let is_large = prefix.flag == 0 && message.len() as u64 >= COMPRESSED_MIN;
-            let packed = match is_large {
+            let packed = match is_large(prefix) {
                 true => coding.compress(Effort::Less, message).ok(),
                 false => None,
             };
@@ -117,6 +117,23 @@ pub(in crate::grpc) fn compress_large(coding: Coding, data: Bytes) -> Bytes {
         Some(out)
     });
     packed.map_or(data, Bytes::from)
+}
+
+/// Whether a message in `data` is large.
+fn has_large(mut data: &[u8]) -> bool {
+    while let Some(prefix) = data.first_chunk().copied().map(Prefix::read) {
+        if is_large(prefix) {
+            return true;
+        }
+        let bytes = PREFIX_BYTES.saturating_add(prefix.length);
+        data = data.get(bytes..).unwrap_or_default();
+    }
+    false
+}
+
+/// Whether the message after this prefix is worth compressing.
+fn is_large(Prefix { flag, length }: Prefix) -> bool {
+    flag == 0 && length as u64 >= COMPRESSED_MIN
 }
 
 #[cfg(test)]
@@ -149,6 +166,9 @@ mod tests {
             assert!(read == expected.concat(), "{coding:?}");
             let cut = Bytes::from(data.concat()[..21_500].to_vec());
             assert!(compress_large(coding, cut.clone()) == cut);
+            let many = Bytes::from([frame(0, &small), frame(2, &large)].concat().repeat(50));
+            let passed = compress_large(coding, many.clone());
+            assert_eq!(passed.as_ptr(), many.as_ptr(), "nothing is copied");
         }
     }
 }
