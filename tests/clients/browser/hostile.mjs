@@ -58,7 +58,8 @@ await on("JSON that is nested too deeply to print is shown as it is", {}, async 
       schema: '{"uniqueItems": true}',
     }),
   );
-  await page.getByText("cannot be checked").waitFor();
+  await page.getByText("Not checked by the JSON Schema").waitFor();
+  await page.getByText("cannot be checked:").waitFor();
   await works(stage);
 });
 
@@ -75,6 +76,22 @@ for (const schema of [
     await works(stage);
   });
 }
+
+await on("a pattern that would take for ever does not stop the page", {}, async (stage, page) => {
+  await stage.ready();
+  const content = JSON.stringify(`${"a".repeat(40)}!`);
+  for (const pattern of ["^(a+)+$", "^(a|a)*$"]) {
+    await give(page, file({ state: "done", content, schema: JSON.stringify({ pattern }) }));
+    await page.locator(".schema-result", { hasText: `does not match ${pattern}` }).waitFor();
+  }
+  await page.reload();
+  await page.getByText("Not valid by the JSON Schema").waitFor();
+  const around = JSON.stringify({ pattern: "^(?=a)" });
+  await give(page, file({ state: "done", content, schema: around }));
+  await page.getByText("Not checked by the JSON Schema").waitFor();
+  await page.getByText("cannot be checked: a pattern looks around").waitFor();
+  await works(stage);
+});
 
 /** A file with one prompt and this answer. */
 function file(answer, others = {}) {

@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { check as test } from "../node/checks.mjs";
+import { matcherOf } from "./pattern-of-page.mjs";
 import { check, checkAnswer } from "./schema-of-page.mjs";
 
 /** A schema, values that are valid by it, and values that are not. */
@@ -74,4 +75,48 @@ await test("a reference in a circle ends", () => {
 await test("an answer in a block of code is checked as JSON, and text is no JSON", () => {
   assert.deepEqual(checkAnswer("```json\n[1]\n```", '{"type": "array"}'), []);
   assert.match(checkAnswer("Sure! [1]", "{}")[0].text, /is not JSON/);
+});
+
+/** Patterns of every form that the page reads, which the engine of JavaScript reads too. */
+const PATTERNS = [
+  "", "a", "^a", "a$", "^$", "^a|b$", "(a|b)*c", "^(a|bc)+$", "^(?:ab?){2}$", "^a{2,3}$", "^a{2,}$",
+  "^a{0}b$", "^(a?){3}$", "^(a*)*$", "^(a*)+b$", "(|a)b", "^.$", "^..$", "^[ab]+$", "^[^ab]$",
+  "^[\\]a-]+$", "^\\d+\\.\\w*$", "\\ba\\b", "\\Bb", "^\\u0061$", "^\\u{1f426}$", "^\\ud83d\\udc26$",
+  "^\\x61b$", "^\\p{L}+$", "^\\P{L}$", "^a+?b*?$", "^(?<name>a)b$", "^\\(a\\)$", "^\\^\\$\\|$", "^\\s$",
+  "^[a-z]+(-[a-z]+)*$", "^(a+)+$", "^\\n$", "a^", "$a",
+];
+const TEXTS = [
+  "", "a", "b", "ab", "ba", "aa", "aaa", "aaaa", "abab", "abc", "bc", "c", "a-b", "a-", "]", "\\", "-",
+  "1.", "12.x", ".", "a b", "b a", "\u{1f426}", "\ud83d", "\u00e9a", "(a)", "^$|", "\n", " ", "aab", "aaab!",
+];
+
+await test("patterns fit the same texts as in the engine of JavaScript", () => {
+  for (const pattern of PATTERNS) {
+    const steps = { left: 100_000 };
+    const matches = matcherOf(pattern, steps);
+    for (const text of TEXTS) {
+      const expected = new RegExp(pattern, "u").test(text);
+      assert.equal(matches(text, steps), expected, JSON.stringify([pattern, text]));
+    }
+  }
+});
+
+await test("a pattern that would take for ever is checked, and others are told", () => {
+  const text = `${"a".repeat(5_000)}!`;
+  for (const pattern of ["^(a+)+$", "^(a|a)*$", "^(a*)*b", "^a*a*a*a*a*a*$"]) {
+    assert.deepEqual(check(text, { pattern }), [{ path: "$", text: `does not match ${pattern}` }]);
+  }
+  assert.deepEqual(check("a", { pattern: "(" }), [], "another dialect says nothing");
+  for (const pattern of ["(?=a)b", "(?<!a)b", "(a)\\1", "(?<n>a)\\k<n>", "(a{1000}){1000}"]) {
+    for (const [value, schema] of [
+      [text, { pattern }],
+      [text, { not: { pattern } }],
+      [{ a: 1 }, { patternProperties: { [pattern]: {} } }],
+    ]) {
+      assert.match(check(value, schema)[0].text, /^cannot be checked: a pattern /, pattern);
+    }
+  }
+  assert.match(check("a".repeat(3_000_000), { pattern: "b" })[0].text, /too much work/);
+  const parts = Array(50_000).fill({ pattern: "^(a{100}){100}" });
+  assert.match(check("a".repeat(20_000), { allOf: parts })[0].text, /too much work/);
 });

@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { CopyButton } from "../ui/copy-button";
 import { Fold } from "../ui/fold";
 import { Icon } from "../ui/icons";
@@ -9,7 +9,7 @@ import { openEvents } from "./events-drawer";
 import { Markdown } from "./markdown";
 import { partsOf } from "./models";
 import { stop } from "./run";
-import { checkAnswer, withoutFence } from "./schema";
+import { checkAnswer, isUnchecked, withoutFence } from "./schema";
 import { answerOf, isOpen, type Pane } from "./state";
 import { Stats } from "./stats";
 import { Switch } from "./switch";
@@ -150,7 +150,9 @@ function pretty(text: string): string | undefined {
 }
 
 function SchemaResult({ text, schema }: { text: string; schema: string }) {
-  const violations = checkAnswer(text, schema);
+  // The check can be work, and the page is drawn often.
+  const violations = useMemo(() => checkAnswer(text, schema), [text, schema]);
+  const kind = isUnchecked(violations) ? "Not checked" : "Not valid";
   if (violations.length === 0) {
     return (
       <p class="schema-result" data-tone="good">
@@ -161,7 +163,7 @@ function SchemaResult({ text, schema }: { text: string; schema: string }) {
   return (
     <div class="schema-result" data-tone="bad">
       <p>
-        <Icon name="warning" /> Not valid by the JSON Schema
+        <Icon name="warning" /> {kind} by the JSON Schema
       </p>
       <ul>
         {violations.map(({ path, text }) => (

@@ -1,6 +1,8 @@
 // Checks JSON against a JSON Schema (2020-12, and the older forms of the same keywords): the
 // keywords that say what is valid, and references inside the schema. `format` only describes.
 
+import { matcherOf, type Matcher, type Steps } from "./pattern";
+
 export interface Violation {
   path: string;
   text: string;
@@ -14,6 +16,9 @@ const VIOLATIONS_MAX = 20;
 const DEPTH_MAX = 100;
 /** Alternatives inside alternatives can be more than a page can try. */
 const STEPS_MAX = 100_000;
+/** The steps of all patterns of the schema on all texts of the answer: less than a second. */
+const PATTERN_STEPS_MAX = 2_000_000;
+const UNCHECKED = "cannot be checked:";
 
 /** Checks an answer as it is: JSON, alone or in a block of code. */
 export function checkAnswer(text: string, schemaText: string): Violation[] {
@@ -27,9 +32,14 @@ export function checkAnswer(text: string, schemaText: string): Violation[] {
   try {
     schema = JSON.parse(schemaText);
   } catch {
-    return [{ path: "$", text: "cannot be checked: the JSON Schema is not JSON" }];
+    return [{ path: "$", text: `${UNCHECKED} the JSON Schema is not JSON` }];
   }
   return check(value, schema);
+}
+
+/** Whether the check could not end, so that the answer may be valid. */
+export function isUnchecked(violations: Violation[]): boolean {
+  return violations[0]?.text.startsWith(UNCHECKED) ?? false;
 }
 
 export function withoutFence(text: string): string {
@@ -42,11 +52,13 @@ export function withoutFence(text: string): string {
  */
 export function check(value: unknown, schema: unknown): Violation[] {
   const found: Violation[] = [];
+  const patterns = { known: new Map(), steps: { left: PATTERN_STEPS_MAX } };
+  const steps = { left: STEPS_MAX };
   try {
-    visit(value, schema, "$", { root: schema, found, depth: 0, steps: { left: STEPS_MAX } });
+    visit(value, schema, "$", { root: schema, found, depth: 0, steps, patterns });
   } catch (error) {
     // The value is nested more deeply than the page can follow, or too much work.
-    found.unshift({ path: "$", text: `cannot be checked: ${(error as Error).message}` });
+    found.unshift({ path: "$", text: `${UNCHECKED} ${(error as Error).message}` });
   }
   return found.slice(0, VIOLATIONS_MAX);
 }
@@ -55,7 +67,14 @@ interface Context {
   root: unknown;
   found: Violation[];
   depth: number;
-  steps: { left: number };
+  steps: Steps;
+  patterns: Patterns;
+}
+
+/** The matchers of the schema's patterns: nothing is a pattern of another dialect. */
+interface Patterns {
+  known: Map<string, Matcher | undefined>;
+  steps: Steps;
 }
 
 function isValid(value: unknown, schema: unknown, context: Context): boolean {
@@ -88,7 +107,7 @@ function visit(value: unknown, schema: unknown, path: string, context: Context):
     say(`is none of ${schema.enum.map((choice) => JSON.stringify(choice)).join(", ")}`);
   }
   if (typeof value === "number") numbers(value, schema, say);
-  if (typeof value === "string") strings(value, schema, say);
+  if (typeof value === "string") strings(value, schema, context.patterns, say);
   if (Array.isArray(value)) lists(value, schema, path, inner, say);
   else if (typeof value === "object" && value !== null) {
     objects(value as Record<string, unknown>, schema, path, inner, say);
@@ -123,24 +142,21 @@ function isMultiple(value: number, part: number): boolean {
   return Math.abs(times - Math.round(times)) < 1e-9;
 }
 
-function strings(value: string, schema: Schema, say: Say): void {
+function strings(value: string, schema: Schema, patterns: Patterns, say: Say): void {
   const length = [...value].length;
   const least = limit(schema, "minLength");
   const most = limit(schema, "maxLength");
   if (least !== undefined && length < least) say(`has fewer than ${least} characters`);
   if (most !== undefined && length > most) say(`has more than ${most} characters`);
-  if (typeof schema.pattern === "string" && !matches(schema.pattern, value)) {
+  if (typeof schema.pattern === "string" && !matches(schema.pattern, value, patterns)) {
     say(`does not match ${schema.pattern}`);
   }
 }
 
-function matches(pattern: string, text: string): boolean {
-  try {
-    return new RegExp(pattern, "u").test(text);
-  } catch {
-    // A pattern of another dialect says nothing about the answer.
-    return true;
-  }
+function matches(pattern: string, text: string, { known, steps }: Patterns): boolean {
+  if (!known.has(pattern)) known.set(pattern, matcherOf(pattern, steps));
+  // A pattern of another dialect says nothing about the answer.
+  return known.get(pattern)?.(text, steps) ?? true;
 }
 
 function lists(value: unknown[], schema: Schema, path: string, inner: Context, say: Say) {
@@ -192,7 +208,9 @@ function objects(
   const patterns = Object.entries(membersOf(schema.patternProperties));
   for (const name of names) {
     const at = `${path}.${name}`;
-    const rules = patterns.filter(([pattern]) => matches(pattern, name)).map(([, rule]) => rule);
+    const rules = patterns
+      .filter(([pattern]) => matches(pattern, name, inner.patterns))
+      .map(([, rule]) => rule);
     if (Object.hasOwn(properties, name)) rules.push(properties[name]);
     if (rules.length === 0 && schema.additionalProperties !== undefined) {
       if (schema.additionalProperties === false) say(`has the unknown member ${name}`);
