@@ -53,6 +53,33 @@ await on("a prompt without its image is not sent", {}, async (stage, page) => {
   assert.equal(await page.locator(".prompt").count(), 0);
 });
 
+for (const [name, change] of [
+  ["a new conversation", (stage) => stage.button("New conversation").click()],
+  [
+    "the end of a comparison",
+    async (stage, page) => {
+      const close = page.getByRole("button", { name: "Close Qwen2.5-72B-Instruct" });
+      await close.click();
+      await close.waitFor({ state: "detached" });
+    },
+  ],
+]) {
+  await on(`a prompt that waits for its image is not sent after ${name}`, {}, async (stage, page) => {
+    await stage.ready();
+    await stage.button("Compare").click();
+    await stage.chooseIn(LARGE);
+    await holdImages(page);
+    await page.getByLabel("Images", { exact: true }).setInputFiles(image("one.png"));
+    await page.getByText("The image is being read.").waitFor();
+    await stage.ask("What is there?");
+    await change(stage, page);
+    await page.evaluate(() => window.release());
+    await page.getByAltText("one.png").waitFor();
+    assert.equal(await page.locator(".prompt").count(), 0);
+    assert.equal(await page.locator("#prompt").inputValue(), "What is there?");
+  });
+}
+
 await on("what is transparent in a large image becomes white", {}, async (stage, page) => {
   await stage.ready();
   const url = await page.evaluate(() => {

@@ -45,6 +45,11 @@ export function keepTyping(text: string): void {
   draft.value = text;
 }
 
+/** The prompt is no longer for what is on the page, so it is not sent once its images are read. */
+export function forgetSending(): void {
+  isAwaited = false;
+}
+
 /** Sends what is typed to every pane. */
 export function send(): void {
   isAwaited = reading.peek() > 0;
@@ -99,6 +104,7 @@ export function answerCalls(pane: Pane, answer: AnswerNode, texts: string[]): vo
 
 /** Leaves a comparison: the other pane stays, and the call of this one ends. */
 export function leave(pane: Pane): void {
+  forgetSending();
   endPane(pane);
   closePane(pane);
   forget(pane);

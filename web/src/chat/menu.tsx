@@ -1,6 +1,7 @@
 import { signal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { Icon } from "../ui/icons";
+import { forgetSending } from "./actions";
 import { endPane } from "./run";
 import { draft, forget, newPane, panes, settings, startOver } from "./state";
 import { read, written } from "./transfer";
@@ -60,6 +61,7 @@ export function Menu() {
 }
 
 export function startAgain(): void {
+  forgetSending();
   panes.peek().forEach(endPane);
   startOver();
 }
@@ -67,6 +69,7 @@ export function startAgain(): void {
 async function takeIn(file: File): Promise<void> {
   try {
     const kept = read(JSON.parse(await file.text()));
+    forgetSending();
     const before = panes.peek();
     before.forEach(endPane);
     panes.value = kept.panes.map(({ model, tree }) => newPane(model, tree));
