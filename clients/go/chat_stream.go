@@ -56,7 +56,13 @@ func (client *Client) StreamChat(
 
 // Next waits for the next piece. It is false at the end of the stream: see Answer and Err.
 func (stream *ChatStream) Next() bool {
-	if stream.hasEnded || stream.isClosed.Load() {
+	if stream.hasEnded {
+		return false
+	}
+	if stream.isClosed.Load() {
+		// The same as if Close had ended a wait for the next piece.
+		stream.hasEnded = true
+		stream.err = ErrIncomplete
 		return false
 	}
 	chunk, err := stream.chunks.Recv()

@@ -245,6 +245,7 @@ func main() {
 		closed := stream(request(silent))
 		closed.Close()
 		that(!closed.Next(), "a closed stream goes on")
+		equal(closed.Err(), featherwire.ErrIncomplete)
 		_, err := closed.Answer()
 		equal(err, featherwire.ErrIncomplete)
 		complete := stream(request(model))
