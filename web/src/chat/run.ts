@@ -1,14 +1,9 @@
 // Calls a model, and puts its answer into the tree while it arrives.
 
-import { toBinary } from "@bufbuild/protobuf";
 import { signal } from "@preact/signals";
 import { client } from "../api/client";
 import { isCancelled, problemOf, type Problem } from "../api/problem";
-import {
-  ChatService,
-  StreamChatCompletionResponseSchema,
-  type StreamChatCompletionResponse,
-} from "../gen/featherwire/v1/chat_service_pb";
+import { ChatService, type StreamChatCompletionResponse } from "../gen/featherwire/v1/chat_service_pb";
 import { announce } from "../ui/announcer";
 import { merged } from "./merge";
 import { partsOf } from "./models";
@@ -20,22 +15,42 @@ import type { Answer } from "./types";
 
 /** The raw events of one answer that are kept, so that a long answer does not fill the memory. */
 const EVENTS_MAX = 5_000;
-/** The bytes of the raw events of all answers. The oldest answers lose theirs first. */
+/** The bytes of the raw events of all answers, about. The oldest answers lose theirs first. */
 const EVENTS_BYTES_MAX = 32_000_000;
 
 export interface RawEvent {
   /** Milliseconds since the request was sent. */
   at: number;
   message: StreamChatCompletionResponse;
+  /** About: the length of its texts, and a little for each other member. */
   bytes: number;
+}
+
+/** What a member of a message needs besides its text. */
+const MEMBER_BYTES = 8;
+
+/** The bytes of a message, about. To encode each piece again would be more work than to show it. */
+function sizeOf(value: unknown): number {
+  if (typeof value === "string") return MEMBER_BYTES + value.length;
+  if (value instanceof Uint8Array) return MEMBER_BYTES + value.length;
+  if (typeof value !== "object" || value === null) return MEMBER_BYTES;
+  let bytes = MEMBER_BYTES;
+  for (const name in value) bytes += sizeOf((value as Record<string, unknown>)[name]);
+  return bytes;
 }
 
 /** The raw events by the id of the message. They are lost with the page. */
 export const events = new Map<string, RawEvent[]>();
 let eventsBytes = 0;
 
-function addEvent(ids: string[], raw: RawEvent[], event: RawEvent): void {
+function addEvent(
+  ids: string[],
+  raw: RawEvent[],
+  at: number,
+  message: StreamChatCompletionResponse,
+): void {
   if (raw.length >= EVENTS_MAX) return;
+  const event = { at, message, bytes: sizeOf(message) };
   eventsBytes += event.bytes;
   for (const id of events.keys()) {
     if (eventsBytes <= EVENTS_BYTES_MAX) break;
@@ -128,8 +143,7 @@ async function follow(
     for await (const message of client(ChatService).streamChatCompletion(request, {
       signal: abort,
     })) {
-      const bytes = toBinary(StreamChatCompletionResponseSchema, message).length;
-      addEvent(ids, raw, { at: Date.now() - sentAt, message, bytes });
+      addEvent(ids, raw, Date.now() - sentAt, message);
       frame.add(ids, message);
     }
     frame.end();
