@@ -14,6 +14,7 @@
 
 mod block;
 mod codec;
+mod file_lock;
 mod frame;
 mod histogram;
 mod key_names;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     block::Block,
+    file_lock,
     frame::{self, FRAME_BYTES_MAX, Framed},
     queue::BATCH_RECORDS_MAX,
 };
@@ -234,7 +235,7 @@ impl SpillFile {
     /// The file of a gateway that has ended. `None` if another gateway has it.
     fn take_over(path: PathBuf) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).append(true).open(&path)?;
-        if file.try_lock().is_err() {
+        if !file_lock::lock(&file) {
             return Ok(None);
         }
         let length = file.metadata()?.len();

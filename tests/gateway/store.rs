@@ -274,13 +274,23 @@ async fn each_transaction_of_sqlite_begins_outside_of_those_before() {
             full.execute(&mut *connection).await.unwrap();
         }
         let mut failures = 0;
+        // With all connections in the pool, so that none is new.
+        are_back(pool).await;
         while !writes_much(pool).await {
             failures += 1;
+            are_back(pool).await;
         }
         assert_eq!(failures, pool.options().get_max_connections());
         leave_while_beginning(pool).await;
         assert!(writes_much(pool).await);
     }
+}
+
+async fn are_back(pool: &sqlx::SqlitePool) {
+    poll::until("the connections are back in the pool", async || {
+        u32::try_from(pool.num_idle()) == Ok(pool.size())
+    })
+    .await;
 }
 
 async fn leave_while_beginning<P: BeginWrite>(pool: &P) {
