@@ -4,8 +4,8 @@ use bytesize::ByteSize;
 use featherwire::{
     emulator::EmulatorConfig,
     proto::v1::{
-        Concurrency, CreateChatCompletionResponse, ListModelsRequest, ListModelsResponse,
-        StreamChatCompletionResponse, chat_service_client::ChatServiceClient,
+        Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse, ListModelsRequest,
+        ListModelsResponse, StreamChatCompletionResponse, chat_service_client::ChatServiceClient,
     },
 };
 use prost::Message;
@@ -358,4 +358,22 @@ async fn a_generated_client_needs_no_code_for_compression() {
         answer.metadata().get("grpc-accept-encoding").unwrap(),
         UNDERSTOOD
     );
+}
+
+#[tokio::test]
+async fn an_error_is_only_a_head_whatever_compression_its_caller_accepts() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    for method in ["CreateChatCompletion", "StreamChatCompletion"] {
+        let path = format!("/featherwire.v1.ChatService/{method}");
+        for accepted in ["identity", "identity, deflate, gzip", "zstd"] {
+            let headers = [("grpc-accept-encoding", accepted)];
+            let message: CreateChatCompletionRequest = message(&prompt("nope/none", "hi"));
+            let body = frame(0, &message.encode_to_vec());
+            let answer = call(&gateway, Form::Grpc, &path, &headers, &body).await;
+            answer.failed(Code::NotFound, "model_not_found");
+            // Clients in C and Python take a body for the end of a broken stream.
+            assert!(answer.is_only_head, "{method} {accepted}");
+        }
+    }
 }

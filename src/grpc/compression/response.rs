@@ -25,7 +25,12 @@ pub(in crate::grpc) async fn compress<B, F: Future<Output = Response>>(
 ) -> Response {
     let accepted = encoding::accepted(request.headers());
     let response = next(request).await;
-    let bytes_min = response.body().size_hint().lower();
+    let body = response.body();
+    // An error is only a head. A body in its place, even an empty one, is no error to some clients.
+    if body.is_end_stream() {
+        return response;
+    }
+    let bytes_min = body.size_hint().lower();
     match accepted {
         // Some bodies know their size, others say 0.
         Some(coding) if bytes_min == 0 || bytes_min >= COMPRESSED_MIN => {

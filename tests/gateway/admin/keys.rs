@@ -12,7 +12,8 @@ use crate::{
 pub async fn start(database: &Database) -> (tokio::process::Child, Admin) {
     let create = ["create", "--name", "root", "--admin", "admin"];
     let key = database.keys_json(&create).await;
-    let (child, address) = serve(database, &[]).await;
+    // Some tests have records of a month ago.
+    let (child, address) = serve(database, &[("FEATHERWIRE_LEDGER_RETENTION", "60d")]).await;
     (child, Admin::new(&address, Some(text(&key, "secret"))))
 }
 

@@ -43,6 +43,8 @@ pub struct Answer {
     pub messages: Vec<(u8, Vec<u8>)>,
     pub status: Status,
     pub body: Vec<u8>,
+    /// Over HTTP/2: whether the head was the end of the answer.
+    pub is_only_head: bool,
 }
 
 impl Answer {
@@ -101,20 +103,26 @@ pub async fn request(
                 .await
                 .unwrap();
             let (head, body) = answer.into_parts();
+            let is_only_head = hyper::body::Body::is_end_stream(&body);
             let body = body.collect().await.unwrap();
             connection.abort();
             let trailers = body.trailers().cloned();
-            ((head.status, head.headers), body.to_bytes(), trailers)
+            let head = (head.status, head.headers, is_only_head);
+            (head, body.to_bytes(), trailers)
         } else {
             let mut post = http().request(method, gateway.url(path)).body(body);
             for (name, value) in headers {
                 post = post.header(*name, *value);
             }
             let answer = post.send().await.unwrap();
-            let head = (answer.status(), answer.headers().clone());
+            let head = (answer.status(), answer.headers().clone(), false);
             (head, answer.bytes().await.unwrap(), None)
         };
-        read(head.0.as_u16(), head.1, body.to_vec(), trailers)
+        let answer = read(head.0.as_u16(), head.1, body.to_vec(), trailers);
+        Answer {
+            is_only_head: head.2,
+            ..answer
+        }
     };
     tokio::time::timeout(PATIENCE, call)
         .await
@@ -163,6 +171,7 @@ fn read(http_status: u16, head: HeaderMap, body: Vec<u8>, trailers: Option<Heade
         messages,
         status,
         body,
+        is_only_head: false,
     }
 }
 
