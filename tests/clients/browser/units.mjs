@@ -152,6 +152,8 @@ for (const colorScheme of ["light", "dark"]) {
       { colorScheme, viewport },
       async (stage, page) => {
         load(chat(url), LARGE, 1);
+        // It comes first: behind six others it would wait alone.
+        await shows(page, "own", 4);
         load(chat(url), SMALL, 6);
         await page.locator("#queue-title", { hasText: "2 waiting" }).waitFor();
         await findsNothing(page);
