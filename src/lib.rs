@@ -44,6 +44,7 @@
 //! - [`keys`]: gateway keys: who calls, and what they may.
 //! - [`ledger`]: what calls have used: a record of each, and sums by hour and day.
 //! - [`admission`]: decides whose request may use the account's units now.
+//! - [`cluster`]: one queue for several gateways: its protocol, which nothing uses yet.
 //! - [`service`]: what each RPC means, for both doors: validation, units, fallbacks, the upstream.
 //! - [`grpc`]: the gRPC door to the services.
 //! - [`rest`]: the REST door to the services. [`grpc`] compares the two doors, file by file.
@@ -94,6 +95,7 @@ pub mod admission;
 pub mod build_info;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod coding;
 pub mod config;
 pub mod descriptors;

@@ -1,0 +1,127 @@
+//! What members and the leader say to each other.
+//!
+//! Both directions are ordered streams that can lose messages only together with their order: a
+//! lost message leaves a gap in the numbers, and a gap ends the *session*. A session begins with a
+//! [`Sync`](ToLeader::Sync), in which the member says what is true: what waits, and what runs.
+//! Whatever was said before it no longer counts.
+
+use std::time::Duration;
+
+/// A gateway of the cluster. A new one for each start of the process.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MemberId(pub u64);
+
+/// The reign of one leader: greater than that of each leader before.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Epoch(pub u64);
+
+/// A request of a member. Its number is never used again by that member.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RequestId(pub u64);
+
+/// A time of a member's own clock: since its start. The leader only sends it back.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct MemberTime(pub Duration);
+
+/// A message of a member to the leader.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MemberMessage<R> {
+    /// Who sends it.
+    pub member: MemberId,
+    /// The leader that it is for.
+    pub epoch: Epoch,
+    /// The session of the member, from 1.
+    pub session: u64,
+    /// Counts the messages of the session, from 0.
+    pub number: u64,
+    /// When it was sent, by the member's clock.
+    pub sent_at: MemberTime,
+    /// What it says.
+    pub body: ToLeader<R>,
+}
+
+/// What a member says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ToLeader<R> {
+    /// Begins a session: all that the member has.
+    Sync {
+        /// Its requests that wait.
+        waiting: Vec<Waiting<R>>,
+        /// Its requests that have their units.
+        running: Vec<Running<R>>,
+    },
+    /// A request waits for its units.
+    Ask(Waiting<R>),
+    /// The caller of a request has left, before the member had its grant.
+    Leave(RequestId),
+    /// A grant came too late to be used. The request waits again, as if it had never started.
+    Void(RequestId),
+    /// A running request has ended. Its units are free after the cooldown.
+    End {
+        /// The request.
+        id: RequestId,
+        /// For how long its units are kept back.
+        cooldown: Duration,
+    },
+    /// The member is alive.
+    Beat,
+}
+
+/// A request that waits.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Waiting<R> {
+    /// Its number.
+    pub id: RequestId,
+    /// For how long it has been waiting.
+    pub waited: Duration,
+    /// What the queue must know of it.
+    pub request: R,
+}
+
+/// A request that has its units.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Running<R> {
+    /// Its number.
+    pub id: RequestId,
+    /// For how long it has had them.
+    pub ran: Duration,
+    /// What the queue must know of it.
+    pub request: R,
+}
+
+/// A message of the leader to one member.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeaderMessage<E> {
+    /// The leader that sends it.
+    pub epoch: Epoch,
+    /// The session of the member that it belongs to.
+    pub session: u64,
+    /// Counts the messages of the session, from 0.
+    pub number: u64,
+    /// What it says.
+    pub body: ToMember<E>,
+}
+
+/// What the leader says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ToMember<E> {
+    /// The request has its units.
+    Grant {
+        /// The request.
+        id: RequestId,
+        /// The member's time in the last message that the leader has from it. By this the member
+        /// knows how old the grant can be at most.
+        echo: MemberTime,
+    },
+    /// The request does not get its units.
+    Reject {
+        /// The request.
+        id: RequestId,
+        /// Why.
+        why: E,
+    },
+    /// The leader is alive.
+    Beat,
+    /// The leader cannot follow this session: begin a new one. It has no number.
+    Resync,
+}

@@ -1,0 +1,32 @@
+//! One queue for the gateways of an account: its protocol, as pure code without a clock.
+//!
+//! **Nothing uses it yet.** What is missing is the connection to Redis and the seat of
+//! [`admission`](crate::admission): until then each gateway has a queue of its own, and sees the
+//! others as outsiders.
+//!
+//! One gateway, the *leader*, has the queue. Each gateway is a *member*, also the leader itself: it
+//! asks the leader for the units of its requests, and tells it when they end. Who leads is decided
+//! elsewhere, by a lease. Here is what follows from it:
+//!
+//! - [`message`]: what members and the leader say to each other, in numbered *sessions*.
+//! - [`member`]: the requests of one gateway. It alone knows what is true of them.
+//! - [`leader`]: the queue, and what the leader knows of the members.
+//! - `simulation`: a cluster in simulated time, in which messages are lost, late and repeated,
+//!   gateways die, and Redis forgets everything.
+//!
+//! # What it guarantees
+//!
+//! - Never more units are used than there are, whatever message is lost, late or repeated, and
+//!   whichever gateway dies. A gateway that stands still for longer than
+//!   [`GRANT_VALID`](member::GRANT_VALID), exactly between a grant and its use, can break this, and
+//!   upstream refuses one request then.
+//! - Each request gets its units, or an error, or its caller leaves: a lost message ends the session,
+//!   and the next one begins with all that the member has.
+//! - After the death of the leader nobody starts for [`DEAD_AFTER`](leader::DEAD_AFTER) at most, and
+//!   what runs goes on.
+
+pub mod leader;
+pub mod member;
+pub mod message;
+#[cfg(test)]
+mod simulation;
