@@ -144,6 +144,8 @@ def _():
             stream.close()
 
         closer = threading.Thread(target=close)
+        # The units are in use before the first text comes.
+        next(iter(stream))
         closer.start()
         raises(IncompleteAnswerError, stream.read)
         closer.join()
