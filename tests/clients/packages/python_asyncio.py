@@ -90,6 +90,7 @@ async def _(client):
     await active(client, None)
 
     stream = client.stream_chat(silent)
+    await anext(aiter(stream))
     reader = asyncio.create_task(stream.read())
     await active(client, silent.model)
     reader.cancel()
