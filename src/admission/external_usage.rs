@@ -300,7 +300,7 @@ impl MatchRule<'_> {
 /// The requests that are not matched yet.
 struct Matching<'a> {
     snapshot: &'a Snapshot<'a>,
-    /// With their indices. The one that started first is first.
+    /// With their indices, in the order of their starts.
     listed: Vec<(usize, &'a ListedRequest<'a>)>,
     /// The one that started first is first.
     own: Vec<&'a OwnRequest<'a>>,

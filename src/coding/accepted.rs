@@ -30,8 +30,8 @@ impl Accepted {
         Self::read(headers, &header::ACCEPT_ENCODING, false)
     }
 
-    /// What the header `name` of Connect says: the first of equal codings is the one that the
-    /// caller wants most.
+    /// What the header `name` of Connect says: of equal codings, the caller wants the first
+    /// most.
     pub fn of_connect(headers: &HeaderMap, name: &HeaderName) -> Self {
         Self::read(headers, name, true)
     }

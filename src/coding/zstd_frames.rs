@@ -138,7 +138,7 @@ impl Read for ZstdFrames<'_> {
     }
 }
 
-/// The bytes of the frame at the beginning of `data`, if it is one that decoders skip.
+/// The bytes of the frame at the beginning of `data`, if decoders skip it.
 fn skipped(data: &[u8]) -> Option<usize> {
     let ([magic @ 0x50..=0x5f, 0x2a, 0x4d, 0x18], rest) = data.split_first_chunk()? else {
         return None;

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use super::{
     call::Call,
     circuit::{self, Circuits},
+    described::{described, reported},
     exchange::{Accumulate, Accumulated, Exchange, Streamed, Unary},
     fallbacks::Fallbacks,
-    headers::ResponseHeaders,
     model_request::{ModelRequest, Size, TextTokens},
     prepared::{self, Prepared},
     queued,
     reply::Reply,
-    report::{self, Reported},
+    report::Reported,
     reservation,
     route::{Candidate, Route},
     stream::{AnswerChunk, ResponseStream},
@@ -31,7 +31,6 @@ use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
-    proto::v1::CallReport,
     telemetry::{CallTrace, TraceEvent},
     upstream::{
         self, Attempts, Catalogue, Client, ModelNames, RequestOptions, StreamMessage, UnaryMessage,
@@ -435,42 +434,4 @@ fn release_unsent(call: &Call, permit: Permit, error: Error) -> Error {
     call.stats.add_wait(permit.waited());
     permit.cancel_unsent();
     error
-}
-
-/// `reply` with what the caller is told of the call: headers, and a report in the answer if the
-/// caller asked for one.
-fn reported<M: Reported + TellsUsage>(
-    call: &Call,
-    route: Route,
-    reply: upstream::Reply<M>,
-) -> Reply<M> {
-    if let Some(usage) = reply.answer.usage() {
-        call.stats.record_usage(usage);
-    }
-    let (mut reply, report) = described(call, route, reply);
-    *reply.answer.report().0 = report;
-    reply
-}
-
-/// `reply` with the headers that describe the call, and the report if the caller asked for one.
-fn described<T>(
-    call: &Call,
-    route: Route,
-    reply: upstream::Reply<T>,
-) -> (Reply<T>, Option<Box<CallReport>>) {
-    let upstream::Reply { request_id, answer } = reply;
-    let headers = ResponseHeaders {
-        waited_ms: call.stats.waited_ms(),
-        model: route.other_model(),
-        tried: route.tried(),
-        upstream_request_id: request_id.as_ref(),
-    };
-    let mut headers = headers.into_map();
-    call.describe_limits(&mut headers);
-    let report = report::of(call, route, request_id.as_ref());
-    let reply = Reply {
-        headers,
-        ..Reply::new(answer)
-    };
-    (reply, report)
 }

@@ -32,6 +32,7 @@ mod choices;
 mod chunks;
 pub mod circuit;
 mod completions;
+mod described;
 pub mod dispatch;
 pub mod drain;
 mod embeddings;

@@ -312,7 +312,7 @@ async fn a_stream_tells_its_position_at_every_door_until_its_answer_starts() {
         assert_eq!(
             upstream.requests().len(),
             3,
-            "{door:?}: no request of the one that left"
+            "{door:?}: no request of the caller who left"
         );
         check_all_is_free(&upstream, &gateway).await;
     }
@@ -328,6 +328,7 @@ async fn a_call_that_does_not_wait_has_its_headers_first_and_one_without_the_opt
         let request = prompt(MODEL, "hi");
         let (plain, ()) = tokio::join!(gateway.ask(door, &request), async {
             gateway.wait_for_queued(1).await;
+            // The wait itself, on the paused clock.
             tokio::time::sleep(Duration::from_secs(3)).await;
             drop(holder);
         });

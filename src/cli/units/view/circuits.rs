@@ -15,7 +15,7 @@ use super::{
 };
 use crate::proto::v1::{CircuitState, GatewayUnits};
 
-/// The rows of circuits, with the one that says how many more there are.
+/// The rows of circuits, and a row that says how many more there are.
 const ROWS_MAX: u16 = 5;
 
 /// This many rows are left for requests and keys.
