@@ -11,6 +11,7 @@
 //! - [`message`]: what members and the leader say to each other, in numbered *sessions*.
 //! - [`member`]: the requests of one gateway. It alone knows what is true of them.
 //! - [`leader`]: the queue, and what the leader knows of the members.
+//! - [`redis`]: elections and messages through Redis.
 //! - `simulation`: a cluster in simulated time, in which messages are lost, late and repeated,
 //!   gateways die, and Redis forgets everything.
 //!
@@ -28,5 +29,6 @@
 pub mod leader;
 pub mod member;
 pub mod message;
+pub mod redis;
 #[cfg(test)]
 mod simulation;

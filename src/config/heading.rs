@@ -4,6 +4,7 @@ pub const LISTENING: &str = "Listening";
 pub const CALLERS: &str = "Keys and callers";
 pub const TLS: &str = "TLS";
 pub const DATABASE: &str = "Database";
+pub const CLUSTER: &str = "Several gateways";
 pub const MODELS: &str = "Models and fail-over";
 pub const UNITS: &str = "Units and queue";
 pub const UPSTREAM: &str = "Upstream";

@@ -32,7 +32,7 @@ pub const LIVE: [&str; 13] = [
 ];
 
 /// The options that need a restart.
-pub const AT_RESTART: [&str; 64] = [
+pub const AT_RESTART: [&str; 66] = [
     "admin_listen",
     "admin_tls_cert",
     "admin_tls_client_ca",
@@ -43,6 +43,7 @@ pub const AT_RESTART: [&str; 64] = [
     "app_url",
     "circuit_failures",
     "circuit_wait",
+    "cluster_name",
     "connect_timeout",
     "data_dir",
     "database_url",
@@ -85,6 +86,7 @@ pub const AT_RESTART: [&str; 64] = [
     "otel_traces_sampler_arg",
     "queue_limit",
     "queue_timeout",
+    "redis_url",
     "retries",
     "retry_wait",
     "tls_cert",

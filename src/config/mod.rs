@@ -2,11 +2,12 @@
 //! else reads the environment. The doc comments of the options are what `--help` prints.
 //!
 //! Each group of options has a file: [`serve`](Serve), [`upstream`](Upstream), [`models`](Models),
-//! [`units`](Units), [`tls`](Tls), [`emulator`](EmulatorOptions), [`gateway`](Gateway),
+//! [`units`](Units), [`cluster`](Cluster), [`tls`](Tls), [`emulator`](EmulatorOptions), [`gateway`](Gateway),
 //! [`health`](HealthPlace), [`terminal`](ChatHistory), [`tracing`](Tracing) and
 //! [`logging`](Logging).
 
 mod address;
+mod cluster;
 mod database;
 mod dotenv;
 mod emulator;
@@ -23,6 +24,7 @@ mod models;
 mod names;
 mod naming;
 mod proxy;
+mod redis_url;
 pub(crate) mod regular_file;
 mod serve;
 mod setting;
@@ -36,6 +38,7 @@ mod upstream;
 mod values;
 
 pub(crate) use address::address;
+pub use cluster::Cluster;
 pub use database::{Database, DatabaseLocation};
 pub use dotenv::Dotenv;
 pub use emulator::EmulatorOptions;
@@ -50,6 +53,7 @@ pub use models::Models;
 pub use names::Names;
 pub use naming::{Alias, AliasList, Glob, MODEL_BYTES_MAX};
 pub use proxy::proxy;
+pub use redis_url::{RedisHost, RedisKind, RedisUrl};
 pub use serve::Serve;
 pub use setting::{CONFIG_VARIABLE, Kind, Setting, Settings, quoted};
 pub use sources::{Environment, Found, Origin, Sources};

@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     address::{self, address},
+    cluster::Cluster,
     database::{Database, DatabaseLocation},
     emulator::EmulatorOptions,
     heading,
@@ -236,6 +237,10 @@ pub struct Serve {
     /// The account's units.
     #[command(flatten)]
     pub units: Units,
+
+    /// Several gateways.
+    #[command(flatten)]
+    pub cluster: Cluster,
 
     /// The traces.
     #[command(flatten)]

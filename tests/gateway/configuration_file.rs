@@ -132,6 +132,8 @@ fn example(member: &str) -> &'static str {
         "expose_models" => "[\"org/*\", \"*/y\"]",
         "key_weights" => "[3, 1]",
         "database_url" => "\"sqlite:/tmp/a \\\"b\\\".db\"",
+        "redis_url" => "\"redis://u:s3cr3t@h:1/2\"",
+        "cluster_name" => "\"production\"",
         "data_dir" => "\"/tmp/d\"",
         "app_url" => "\"https://app.example\"",
         "log" => "\"warn,hyper=debug\"",
@@ -155,7 +157,7 @@ fn example(member: &str) -> &'static str {
 }
 
 fn has_one_secret(member: &str) -> bool {
-    member == "featherless_api_key" || member.ends_with("_headers")
+    matches!(member, "featherless_api_key" | "redis_url") || member.ends_with("_headers")
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod chat_answers;
 mod chat_sessions;
 mod circuits;
 mod cli;
+mod cluster_redis;
 mod completions_and_embeddings;
 mod configuration_commands;
 mod configuration_file;

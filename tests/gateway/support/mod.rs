@@ -17,6 +17,7 @@ pub mod program;
 #[cfg(target_os = "linux")]
 pub mod pty;
 pub mod raw;
+pub mod redis;
 pub mod requests;
 pub mod rest;
 pub mod scripted;

@@ -1,0 +1,137 @@
+//! The connection of the gateways to each other: elections and messages through Redis, as bytes.
+//! What the messages say is the protocol's ([`message`](super::message)).
+//!
+//! - [`problem`](Problem): what can go wrong, in words for the owner of the gateway.
+//! - `open` and `link`: connections, which are opened again when they break.
+//! - `election`: who leads, and who is a member. It is one script ([`Redis::campaign`]).
+//! - `streams` and `mailbox`: messages, each in a Redis Stream.
+//! - `names` and `script`: the keys in Redis, and the scripts that run there.
+//!
+//! # What Redis has
+//!
+//! All keys of a cluster begin with `featherwire:{NAME}:`. The braces are a hash tag, so all keys are
+//! on one node of a Redis Cluster, and a script may use several of them. Each key expires by itself.
+//!
+//! # Clocks
+//!
+//! Only the clock of Redis counts, and it is compared only with itself. It may jump: a script that
+//! sees an earlier time than the last one begins a new *window*, in which Redis may have forgotten
+//! members ([`Standing::are_members_complete`]). An epoch is the time of Redis in microseconds, but
+//! always greater than each epoch that Redis or the candidate knows.
+
+mod election;
+mod link;
+mod mailbox;
+mod names;
+mod open;
+mod problem;
+mod script;
+mod streams;
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+pub use election::{Candidate, LEASE, NOTE_BYTES_MAX, Standing, VIEW_BYTES_MAX};
+use link::Link;
+pub use mailbox::{ENTRIES_MAX, Mailbox, MailboxReader};
+use names::Names;
+pub use open::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+pub use problem::{Problem, ProblemKind};
+pub use streams::{MESSAGE_BYTES_MAX, STREAM_ENTRIES_MAX};
+
+use super::message::{Epoch, MemberId};
+use crate::config::RedisUrl;
+
+/// A Redis, through which the gateways of a cluster talk. Cheap to clone; all clones share one
+/// connection, which is opened when it is needed, and again when it breaks.
+///
+/// A method waits for [`CONNECT_TIMEOUT`] and [`RESPONSE_TIMEOUT`] at most. After an error it is
+/// not known whether Redis has done what was asked: it may even do it later.
+#[derive(Clone)]
+pub struct Redis {
+    link: Arc<Link>,
+    names: Arc<Names>,
+}
+
+impl Redis {
+    /// The Redis at `url`, with the keys of the cluster `space`. Opens no connection.
+    pub fn new(url: &RedisUrl, space: &str) -> Self {
+        Self {
+            link: Arc::new(Link::new(url.clone())),
+            names: Arc::new(Names::new(space)),
+        }
+    }
+
+    /// The Redis at `url`, with the keys of the cluster `space`. Opens the connection and checks it.
+    ///
+    /// # Errors
+    /// See [`check`](Self::check).
+    pub async fn connect(url: &RedisUrl, space: &str) -> Result<Self, Problem> {
+        let redis = Self::new(url, space);
+        redis.check().await?;
+        Ok(redis)
+    }
+
+    /// Opens the connection, if there is none, and checks that a Redis of a sufficient version is
+    /// there and accepts the user.
+    ///
+    /// # Errors
+    /// It cannot be used. [`ProblemKind::is_transient`] says whether it may be later.
+    pub async fn check(&self) -> Result<(), Problem> {
+        self.link.connection().await.map(|_| ())
+    }
+
+    /// Takes part in the election: tells that the candidate is alive, and takes or renews the lease
+    /// if nobody else has it. Call it once a second.
+    ///
+    /// # Errors
+    /// Redis cannot be used, or a part of `candidate` is too long.
+    pub async fn campaign(&self, candidate: Candidate) -> Result<Standing, Problem> {
+        election::campaign(&self.link, &self.names, candidate).await
+    }
+
+    /// Leaves the cluster, at a drain. A leader gives its lease back, so that another one can take
+    /// it at once.
+    ///
+    /// # Errors
+    /// Redis cannot be used. Then the member and its lease expire.
+    pub async fn resign(&self, member: MemberId) -> Result<(), Problem> {
+        election::resign(&self.link, &self.names, member).await
+    }
+
+    /// Sends a message to the leader of `epoch`, whether it still leads or not.
+    ///
+    /// # Errors
+    /// Redis cannot be used, or the message is longer than [`MESSAGE_BYTES_MAX`].
+    pub async fn to_leader(&self, epoch: Epoch, message: Bytes) -> Result<(), Problem> {
+        streams::to_leader(&self.link, &self.names, epoch, message).await
+    }
+
+    /// Sends messages of the leader to members, in their order, if it still leads. Redis decides
+    /// that when it appends them, so a leader that was replaced writes nothing. `false` if it was
+    /// replaced; then some of the first messages may have been sent before.
+    ///
+    /// # Errors
+    /// Redis cannot be used, or a message is longer than [`MESSAGE_BYTES_MAX`].
+    pub async fn to_members(
+        &self,
+        leader: MemberId,
+        epoch: Epoch,
+        messages: Vec<(MemberId, Bytes)>,
+    ) -> Result<bool, Problem> {
+        streams::to_members(&self.link, &self.names, leader, epoch, messages).await
+    }
+
+    /// Reads the messages to a member or to a leader, on a connection of its own.
+    pub fn mailbox(&self, of: Mailbox) -> MailboxReader {
+        MailboxReader::new(self.link.url().clone(), self.names.stream(of))
+    }
+}
+
+/// Shows no password.
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Redis").field(self.link.url()).finish()
+    }
+}

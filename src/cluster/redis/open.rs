@@ -1,0 +1,266 @@
+//! Opens connections: to one server, to the primary that Sentinels name, or to a Redis Cluster.
+
+use std::time::Duration;
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo as _, RedisConnectionInfo, RedisError, RedisResult, Value,
+    aio::MultiplexedConnection,
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+    cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
+    io::tcp::TcpSettings,
+};
+use secrecy::ExposeSecret;
+use tokio::time::timeout;
+
+use super::problem::{Problem, ProblemKind};
+use crate::config::{RedisHost, RedisKind, RedisUrl};
+
+/// The longest wait for a connection that can be used.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest wait for an answer of Redis.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The largest number of commands that wait to be sent on a connection. Further ones wait for room.
+const PIPELINE_COMMANDS_MAX: usize = 1024;
+
+/// The oldest version that works: 6.2.
+const VERSION_MIN: (u32, u32) = (6, 2);
+
+/// A connection to Redis. Cheap to clone; all clones share it.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server.
+    Server(MultiplexedConnection),
+    /// To the nodes of a Redis Cluster.
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    /// Opens a connection and checks it. An answer may take `response_timeout`.
+    pub(super) async fn open(url: &RedisUrl, response_timeout: Duration) -> Result<Self, Problem> {
+        let opening = async {
+            let mut connection = Self::open_unchecked(url, response_timeout).await?;
+            connection.check(url).await?;
+            Ok(connection)
+        };
+        match timeout(CONNECT_TIMEOUT, opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Problem::new(
+                url,
+                ProblemKind::Unreachable,
+                "it does not answer",
+            )),
+        }
+    }
+
+    async fn open_unchecked(url: &RedisUrl, response_timeout: Duration) -> Result<Self, Problem> {
+        let problem = |error: RedisError| Problem::of_opening(url, &error);
+        match &url.kind {
+            RedisKind::Single => {
+                let host = url.hosts.first().ok_or_else(|| Problem::not_redis(url))?;
+                Self::server(url, host, response_timeout)
+                    .await
+                    .map_err(problem)
+            }
+            RedisKind::Sentinel { service } => {
+                let primary = primary(url, service).await?;
+                Self::server(url, &primary, response_timeout)
+                    .await
+                    .map_err(problem)
+            }
+            RedisKind::Cluster => Self::cluster(url, response_timeout).await.map_err(problem),
+        }
+    }
+
+    async fn server(
+        url: &RedisUrl,
+        host: &RedisHost,
+        response_timeout: Duration,
+    ) -> RedisResult<Self> {
+        let client = Client::open(information(url, host, credentials(url))?)?;
+        let config = config(response_timeout);
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        Ok(Self::Server(connection.await?))
+    }
+
+    async fn cluster(url: &RedisUrl, response_timeout: Duration) -> RedisResult<Self> {
+        let nodes = url.hosts.iter();
+        let nodes: Vec<_> = nodes
+            .map(|host| information(url, host, credentials(url)))
+            .collect::<RedisResult<_>>()?;
+        let client = ClusterClientBuilder::new(nodes)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .response_timeout(response_timeout)
+            .overall_response_timeout(Some(response_timeout))
+            .retries(1)
+            .tcp_settings(tcp_settings())
+            .build()?;
+        Ok(Self::Cluster(client.get_async_connection().await?))
+    }
+
+    /// Sends a command and returns its answer.
+    pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+        match self {
+            Self::Server(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+
+    /// Checks that this is Redis, and which version. A user may be allowed everything but to see
+    /// that: then what is missing shows later.
+    async fn check(&mut self, url: &RedisUrl) -> Result<(), Problem> {
+        let mut command = redis::cmd("INFO");
+        command.arg("server");
+        let information: RedisResult<String> = match self {
+            Self::Server(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => {
+                let any = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+                match connection.route_command(command, any).await {
+                    Ok(value) => text(&value),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        match information {
+            Ok(information) => check_version(url, &information),
+            Err(error) => {
+                let problem = Problem::of_opening(url, &error);
+                match problem.kind() {
+                    ProblemKind::AccessDenied if error.code() == Some("NOPERM") => Ok(()),
+                    _ => Err(problem),
+                }
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> RedisResult<String> {
+    Ok(redis::from_redis_value_ref(value)?)
+}
+
+/// Checks the version in the answer to `INFO server`.
+fn check_version(url: &RedisUrl, information: &str) -> Result<(), Problem> {
+    let version = information
+        .lines()
+        .find_map(|line| line.strip_prefix("redis_version:"))
+        .ok_or_else(|| Problem::not_redis(url))?
+        .trim();
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+    let (Some(Some(major)), Some(Some(minor))) = (parts.next(), parts.next()) else {
+        return Err(Problem::not_redis(url));
+    };
+    if (major, minor) >= VERSION_MIN {
+        return Ok(());
+    }
+    let what = format!("its version is {major}.{minor}, which is too old");
+    Err(Problem::new(url, ProblemKind::TooOld, &what))
+}
+
+/// Asks the Sentinels, one after the other, which server is the primary now.
+async fn primary(url: &RedisUrl, service: &str) -> Result<RedisHost, Problem> {
+    let mut problem = Problem::not_redis(url);
+    for sentinel in &url.hosts {
+        match ask_sentinel(url, sentinel, service).await {
+            Ok(Some((host, port))) => return Ok(RedisHost { host, port }),
+            Ok(None) => {
+                let what = format!("the Sentinel at {sentinel} knows no service {service}");
+                problem = Problem::new(url, ProblemKind::NotRedis, &what);
+            }
+            Err(error) => problem = Problem::of_opening(url, &error),
+        }
+    }
+    Err(problem)
+}
+
+async fn ask_sentinel(
+    url: &RedisUrl,
+    sentinel: &RedisHost,
+    service: &str,
+) -> RedisResult<Option<(String, u16)>> {
+    // A silent Sentinel must leave time for the others.
+    let share = CONNECT_TIMEOUT / (u32::try_from(url.hosts.len()).unwrap_or(u32::MAX) + 1);
+    let client = Client::open(information(url, sentinel, RedisConnectionInfo::default())?)?;
+    let config = config(share).set_connection_timeout(Some(share));
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    let mut connection = connection.await?;
+    redis::cmd("SENTINEL")
+        .arg("get-master-addr-by-name")
+        .arg(service)
+        .query_async(&mut connection)
+        .await
+}
+
+/// Where and how to connect to `host`.
+fn information(
+    url: &RedisUrl,
+    host: &RedisHost,
+    redis: RedisConnectionInfo,
+) -> RedisResult<ConnectionInfo> {
+    let RedisHost { host, port } = host.clone();
+    let address = match url.has_tls {
+        true => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: false,
+            tls_params: None,
+        },
+        false => ConnectionAddr::Tcp(host, port),
+    };
+    Ok(address
+        .into_connection_info()?
+        .set_tcp_settings(tcp_settings())
+        .set_redis_settings(redis))
+}
+
+/// The user, the password and the database.
+fn credentials(url: &RedisUrl) -> RedisConnectionInfo {
+    let mut redis = RedisConnectionInfo::default()
+        .set_db(url.database)
+        .set_lib_name("featherwire", env!("CARGO_PKG_VERSION"));
+    if let Some(user) = &url.user {
+        redis = redis.set_username(user);
+    }
+    if let Some(password) = &url.password {
+        redis = redis.set_password(password.expose_secret());
+    }
+    redis
+}
+
+fn config(response_timeout: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(response_timeout))
+        .set_pipeline_buffer_size(PIPELINE_COMMANDS_MAX)
+}
+
+fn tcp_settings() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_before_6_2_is_too_old() {
+        let url: RedisUrl = "redis://h".parse().unwrap();
+        let check = |version: &str| {
+            let information = format!("# Server\r\nredis_version:{version}\r\nredis_mode:x\r\n");
+            check_version(&url, &information).map_err(|problem| problem.kind())
+        };
+        for version in ["6.2.0", "7.0.15", "10.0", "6.10.1", "255.255.255"] {
+            assert_eq!(check(version), Ok(()), "{version}");
+        }
+        for version in ["6.0.16", "5.0.7", "2.8"] {
+            assert_eq!(check(version), Err(ProblemKind::TooOld), "{version}");
+        }
+        assert_eq!(check("new"), Err(ProblemKind::NotRedis));
+        let nothing = check_version(&url, "").unwrap_err();
+        assert_eq!(nothing.kind(), ProblemKind::NotRedis);
+        let old = check_version(&url, "redis_version:5.0.7").unwrap_err();
+        assert!(old.to_string().contains("5.0") && old.to_string().contains("6.2"));
+    }
+}

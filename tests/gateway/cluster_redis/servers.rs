@@ -1,0 +1,287 @@
+//! What may be at the URL: Redis with a password, with TLS, behind Sentinels, as a cluster, too old,
+//! away, or something else.
+
+use std::{fs, net::SocketAddr};
+
+use featherwire::{
+    cluster::redis::{Mailbox, Problem, ProblemKind, Redis},
+    config::RedisUrl,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::{SPACE, campaign, connect, elect};
+use crate::support::{
+    certificates::Authority,
+    poll,
+    redis::{RedisServer, free_port},
+};
+
+async fn problem_of(url: &str) -> Problem {
+    let url: RedisUrl = url.parse().unwrap();
+    let problem = Redis::connect(&url, SPACE).await.unwrap_err();
+    let text = problem.to_string();
+    assert!(!text.contains("s3cr3t"), "{text}");
+    problem
+}
+
+/// A server that sends this for each command.
+async fn answering(answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut caller, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(length @ 1..) = caller.read(&mut bytes).await {
+                    // Each command begins with the number of its parts.
+                    let commands = bytes[..length].iter().filter(|byte| **byte == b'*');
+                    let answers = answer.repeat(commands.count());
+                    if caller.write_all(answers.as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_password_is_needed_and_never_shown() {
+    let Some(server) = RedisServer::start_with(&["--requirepass", "s3cr3t"]).await else {
+        return;
+    };
+    let create = ["ACL", "SETUSER", "app", "on", ">s3cr3t-2", "~featherwire:*"];
+    let commands = [
+        "+@hash",
+        "+@sortedset",
+        "+@stream",
+        "+@string",
+        "+@scripting",
+    ];
+    let more = ["+@keyspace", "+@fast"];
+    let create: Vec<_> = create.into_iter().chain(commands).chain(more).collect();
+    let () = server.command(&create).await;
+    let port = server.port;
+    for good in [":s3cr3t@", "default:s3cr3t@", "app:s3cr3t-2@"] {
+        let url = format!("redis://{good}127.0.0.1:{port}").parse().unwrap();
+        let redis = Redis::connect(&url, SPACE).await.unwrap();
+        let leader = campaign(&redis, 1).await.leader;
+        assert!(leader.is_some());
+        assert!(!format!("{redis:?}").contains("s3cr3t"));
+    }
+    for wrong in ["", ":s3cr3t-3@", "other:s3cr3t@"] {
+        let problem = problem_of(&format!("redis://{wrong}127.0.0.1:{port}")).await;
+        assert_eq!(problem.kind(), ProblemKind::AccessDenied, "{problem}");
+        let text = problem.to_string();
+        assert!(
+            text.contains("FEATHERWIRE_REDIS_URL (--redis-url)"),
+            "{text}"
+        );
+        assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
+    }
+    // A user who may do too little.
+    let () = server
+        .command(&["ACL", "SETUSER", "app", "-eval", "-evalsha"])
+        .await;
+    let url: RedisUrl = format!("redis://app:s3cr3t-2@127.0.0.1:{port}")
+        .parse()
+        .unwrap();
+    let redis = Redis::connect(&url, SPACE).await.unwrap();
+    let problem = redis.campaign(super::candidate(1)).await.unwrap_err();
+    assert_eq!(problem.kind(), ProblemKind::AccessDenied, "{problem}");
+    // Debian's Redis needs none.
+    let Some(open) = RedisServer::start().await else {
+        return;
+    };
+    let problem = problem_of(&format!("redis://:s3cr3t@127.0.0.1:{}", open.port)).await;
+    assert_eq!(problem.kind(), ProblemKind::AccessDenied, "{problem}");
+}
+
+#[tokio::test]
+async fn a_database_has_a_number() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let with = |database: &str| format!("redis://127.0.0.1:{}/{database}", server.port);
+    let third = Redis::connect(&with("3").parse().unwrap(), SPACE)
+        .await
+        .unwrap();
+    let first = connect(&server).await;
+    // Two clusters of the same name, in two databases.
+    elect(&third, 1).await;
+    elect(&first, 2).await;
+    // And two names in one database.
+    let other = Redis::connect(&server.url(), "other").await.unwrap();
+    elect(&other, 3).await;
+    let problem = problem_of(&with("999")).await;
+    assert_eq!(problem.kind(), ProblemKind::NotRedis, "{problem}");
+    assert!(problem.to_string().contains("no database"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_certificate_must_be_of_an_authority_that_is_trusted() {
+    // The authorities that this process trusts: `tests/redis/run` names the file.
+    let Ok(trusted) = std::env::var("SSL_CERT_FILE") else {
+        return;
+    };
+    let authority = Authority::new();
+    fs::write(&trusted, &authority.pem).unwrap();
+    for (signer, is_trusted) in [(&authority, true), (&Authority::new(), false)] {
+        let pair = signer.server("redis");
+        let folder = crate::support::program::Folder::new();
+        let write = |name: &str, text: &str| {
+            let path = folder.0.join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let (cert, key) = (write("tls.crt", &pair.cert), write("tls.key", &pair.key));
+        let (plain, tls) = (free_port().await.to_string(), free_port().await.to_string());
+        let arguments = [
+            "--port",
+            &plain,
+            "--tls-port",
+            &tls,
+            "--tls-cert-file",
+            &cert,
+            "--tls-key-file",
+            &key,
+            "--tls-auth-clients",
+            "no",
+        ];
+        let Some(server) = RedisServer::start_with(&arguments).await else {
+            return;
+        };
+        let url = format!("rediss://127.0.0.1:{tls}");
+        if is_trusted {
+            let redis = Redis::connect(&url.parse().unwrap(), SPACE).await.unwrap();
+            let epoch = elect(&redis, 1).await;
+            redis.to_leader(epoch, "encrypted".into()).await.unwrap();
+            let mut mailbox = redis.mailbox(Mailbox::Leader(epoch));
+            assert_eq!(mailbox.next().await.unwrap(), ["encrypted"]);
+        } else {
+            let problem = problem_of(&url).await;
+            assert_eq!(problem.kind(), ProblemKind::Unreachable, "{problem}");
+            assert!(problem.to_string().contains("certificate"), "{problem}");
+        }
+        // One speaks TLS and the other does not.
+        for confused in [
+            format!("redis://:s3cr3t@127.0.0.1:{tls}"),
+            format!("rediss://:s3cr3t@127.0.0.1:{plain}"),
+        ] {
+            problem_of(&confused).await;
+        }
+        drop(server);
+    }
+}
+
+#[tokio::test]
+async fn the_primary_that_the_sentinels_name_is_followed() {
+    let (Some(mut first), Some(second)) = (RedisServer::start().await, RedisServer::start().await)
+    else {
+        return;
+    };
+    // It is told by hand who the primary is, instead of finding out.
+    let sentinel = RedisServer::start_with(&["--sentinel"]).await.unwrap();
+    let name = async |server: &RedisServer| {
+        let _: redis::RedisResult<()> = sentinel.try_command(&["SENTINEL", "REMOVE", "main"]).await;
+        let port = server.port.to_string();
+        let monitor = ["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"];
+        let () = sentinel.command(&monitor).await;
+    };
+    name(&first).await;
+    let away = free_port().await;
+    let hosts = format!("127.0.0.1:{away},127.0.0.1:{}", sentinel.port);
+    let url = format!("redis-sentinel://{hosts}/main").parse().unwrap();
+    let redis = Redis::connect(&url, SPACE).await.unwrap();
+    let epoch = elect(&redis, 1).await;
+    first.kill().await;
+    name(&second).await;
+    let candidate = || featherwire::cluster::redis::Candidate {
+        known_epoch: Some(epoch),
+        ..super::candidate(1)
+    };
+    let standing = poll::find("the new primary is used", async || {
+        redis.campaign(candidate()).await.ok()
+    })
+    .await;
+    assert!(standing.just_elected && !standing.are_members_complete);
+    assert!(standing.leader.unwrap().1 > epoch);
+    let problem = problem_of(&format!("redis-sentinel://{hosts}/other")).await;
+    assert!(
+        problem.to_string().contains("no service other"),
+        "{problem}"
+    );
+}
+
+#[tokio::test]
+async fn a_redis_cluster_has_elections_and_messages_too() {
+    let Some(server) = RedisServer::start_with(&["--cluster-enabled", "yes"]).await else {
+        return;
+    };
+    let () = server
+        .command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"])
+        .await;
+    poll::until("the cluster is ready", async || {
+        let info: String = server.command(&["CLUSTER", "INFO"]).await;
+        info.contains("cluster_state:ok")
+    })
+    .await;
+    let url = format!("redis-cluster://127.0.0.1:{}", server.port);
+    let redis = Redis::connect(&url.parse().unwrap(), SPACE).await.unwrap();
+    let epoch = elect(&redis, 1).await;
+    let mut leader = redis.mailbox(Mailbox::Leader(epoch));
+    // It waits in Redis, while commands go through.
+    let (_, read) = tokio::join!(
+        async { redis.to_leader(epoch, "asked".into()).await.unwrap() },
+        leader.next()
+    );
+    assert_eq!(read.unwrap(), ["asked"]);
+    let to = |member| {
+        (
+            featherwire::cluster::message::MemberId(member),
+            "told".into(),
+        )
+    };
+    let is_sent = redis.to_members(to(1).0, epoch, vec![to(2), to(3), to(2)]);
+    assert!(is_sent.await.unwrap());
+    let mut two = redis.mailbox(Mailbox::Member(to(2).0));
+    assert_eq!(two.next().await.unwrap(), ["told", "told"]);
+    redis.resign(to(1).0).await.unwrap();
+    elect(&redis, 2).await;
+}
+
+#[tokio::test]
+async fn what_is_no_redis_is_told_apart_from_one_that_is_away() {
+    let http = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    for answer in [http, "+OK\r\n", "E\0\0\0\0", "$5\r\nhello\r\n"] {
+        let address = answering(answer).await;
+        let problem = problem_of(&format!("redis://{address}")).await;
+        assert_eq!(problem.kind(), ProblemKind::NotRedis, "{answer}: {problem}");
+        assert!(problem.to_string().contains("--redis-url"), "{problem}");
+        let problem = problem_of(&format!("redis://u:s3cr3t@{address}")).await;
+        assert!(
+            !problem.kind().is_transient() || answer == "+OK\r\n",
+            "{problem}"
+        );
+    }
+    let away = problem_of(&format!("redis://:s3cr3t@127.0.0.1:{}", free_port().await)).await;
+    assert_eq!(away.kind(), ProblemKind::Unreachable, "{away}");
+    assert!(away.to_string().contains("Check that it runs"), "{away}");
+    let silent = answering("").await;
+    let problem = problem_of(&format!("redis://:s3cr3t@{silent}")).await;
+    assert_eq!(problem.kind(), ProblemKind::Unreachable, "{problem}");
+    assert!(problem.to_string().contains("does not answer"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_redis_that_is_too_old_is_told() {
+    let old = answering("$41\r\n# Server\r\nredis_version:5.0.7\r\nos:Linux\r\n\r\n").await;
+    let problem = problem_of(&format!("redis://{old}")).await;
+    assert_eq!(problem.kind(), ProblemKind::TooOld, "{problem}");
+    assert!(problem.to_string().contains("6.2"), "{problem}");
+}
