@@ -5,10 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::message::{
-    Epoch, LeaderMessage, MemberId, MemberMessage, MemberTime, RequestId, Running, ToLeader,
-    ToMember, Waiting,
+use super::{
+    message::{
+        End, Epoch, LeaderMessage, MemberId, MemberMessage, MemberTime, RequestId, Running,
+        ToLeader, ToMember, Waiting,
+    },
+    queue::{Arrival, Outcome, Queue},
 };
+
+mod sessions;
 
 /// For how long a member may be silent. Then its requests leave the queue, and its units cool down.
 /// A new leader waits at most this long for the members, before it gives units to the first of them.
@@ -17,47 +22,8 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(3);
 /// How often the leader tells that it is alive.
 pub const BEAT: Duration = Duration::from_millis(500);
 
-/// The queue for units, as the leader uses it. The scheduler is one.
-pub trait Queue {
-    /// What the queue must know of a request, such as its units and its key.
-    type Request;
-    /// The name of a request in the queue.
-    type Ticket: Copy + Eq + std::hash::Hash;
-    /// Why a request gets no units.
-    type Error;
-
-    /// Adds a request that has been waiting since `arrived_at`.
-    ///
-    /// # Errors
-    /// It cannot wait.
-    fn enqueue(
-        &mut self,
-        now: Instant,
-        arrived_at: Instant,
-        request: Self::Request,
-    ) -> Result<Self::Ticket, Self::Error>;
-
-    /// Adds a request that runs already, and holds its units whether they are free or not.
-    fn adopt(&mut self, started_at: Instant, request: Self::Request) -> Self::Ticket;
-
-    /// Starts the next request, if one may start now.
-    fn start(&mut self, now: Instant) -> Option<Self::Ticket>;
-
-    /// Puts a started request back, as if it had never started.
-    fn requeue(&mut self, now: Instant, ticket: Self::Ticket);
-
-    /// Removes a request that waits.
-    fn remove(&mut self, now: Instant, ticket: Self::Ticket);
-
-    /// Ends a request that has its units. They are free after the cooldown.
-    fn release(&mut self, now: Instant, ticket: Self::Ticket, cooldown: Duration);
-
-    /// Ends a request whose member is gone. Nobody knows whether upstream still works on it.
-    fn abandon(&mut self, now: Instant, ticket: Self::Ticket);
-
-    /// The requests whose wait has ended without their units, since the last call.
-    fn take_expired(&mut self, now: Instant) -> Vec<(Self::Ticket, Self::Error)>;
-}
+/// Of how many waiting requests a member is told how many start before them.
+const TOLD_AHEAD_MAX: usize = 256;
 
 /// The leader of one epoch.
 #[derive(Clone, Debug)]
@@ -66,10 +32,18 @@ pub struct Leader<Q: Queue> {
     queue: Q,
     members: BTreeMap<MemberId, Peer<Q::Ticket>>,
     owners: HashMap<Q::Ticket, (MemberId, RequestId)>,
-    /// The members that have not said yet what they hold.
+    /// The members that have not said yet what they hold. `None` if they are not known.
     unheard: Option<BTreeSet<MemberId>>,
-    /// When the leader no longer waits for them.
-    grants_from: Instant,
+    /// The members that have fallen silent.
+    lost: BTreeSet<MemberId>,
+    /// The requests that wait until all members have said what they hold, so that they come into the
+    /// queue in the order of their arrival.
+    early: BTreeMap<(MemberId, RequestId), Arrival<Q::Request>>,
+    is_open: bool,
+    /// When the leader no longer waits for the members.
+    opens_at: Instant,
+    /// Until when the lease holds, by the leader's own clock.
+    lease_until: Instant,
     beat_at: Instant,
     out: Vec<(MemberId, LeaderMessage<Q::Error>)>,
 }
@@ -92,19 +66,50 @@ enum State {
 }
 
 impl<Q: Queue> Leader<Q> {
-    /// The leader of `epoch`, with an empty queue. `members` are those that were alive under the
-    /// last leader, and may hold units. `None` if they are not known: then it waits for any.
-    pub fn new(now: Instant, epoch: Epoch, members: Option<Vec<MemberId>>, queue: Q) -> Self {
+    /// The leader of `epoch`, with an empty queue, until `lease_until`. `members` are those that were
+    /// alive under the last leader, and may hold units. `None` if they are not known: then it waits
+    /// for any.
+    pub fn new(
+        now: Instant,
+        epoch: Epoch,
+        lease_until: Instant,
+        members: Option<Vec<MemberId>>,
+        queue: Q,
+    ) -> Self {
         Self {
             epoch,
             queue,
             members: BTreeMap::new(),
             owners: HashMap::new(),
             unheard: members.map(|members| members.into_iter().collect()),
-            grants_from: now + DEAD_AFTER,
+            lost: BTreeSet::new(),
+            early: BTreeMap::new(),
+            is_open: false,
+            opens_at: now + DEAD_AFTER,
+            lease_until,
             beat_at: now,
             out: Vec::new(),
         }
+    }
+
+    /// Its epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// How many members it hears, and how many have fallen silent.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.members.len(), self.lost.len())
+    }
+
+    /// Whether it starts requests: all members have said what they hold, or are silent.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// The lease holds until then. Without it no request starts.
+    pub fn renew(&mut self, lease_until: Instant) {
+        self.lease_until = lease_until;
     }
 
     /// The messages to send, in order.
@@ -123,7 +128,7 @@ impl<Q: Queue> Leader<Q> {
     }
 
     /// Takes a message of a member.
-    pub fn receive(&mut self, now: Instant, message: MemberMessage<Q::Request>) {
+    pub fn receive(&mut self, now: Instant, message: MemberMessage<Q::Request, Q::Refusal>) {
         if message.epoch != self.epoch {
             return;
         }
@@ -135,115 +140,183 @@ impl<Q: Queue> Leader<Q> {
             body,
             ..
         } = message;
+        let known = self.members.get_mut(&member);
         if let ToLeader::Sync { waiting, running } = body {
-            if self
-                .members
-                .get(&member)
-                .is_some_and(|peer| peer.session >= session)
-            {
+            if known.is_some_and(|peer| peer.session >= session) {
                 return;
             }
-            self.sync(now, member, session, sent_at, waiting, running);
+            self.sync(now, member, (session, sent_at), waiting, running);
             return self.advance(now);
         }
-        let Some(peer) = self
-            .members
-            .get_mut(&member)
-            .filter(|peer| peer.session == session && peer.next_in >= number)
-        else {
-            if self
-                .members
-                .get(&member)
-                .is_none_or(|peer| peer.session <= session)
-            {
-                self.ask_for_sync(member, session);
+        match known {
+            Some(peer) if peer.session > session => return,
+            Some(peer) if peer.session == session && number < peer.next_in => return,
+            Some(peer) if peer.session == session && number == peer.next_in => {
+                peer.next_in += 1;
+                peer.heard_at = now;
+                peer.echo = sent_at;
             }
-            return;
-        };
-        if number < peer.next_in {
-            return;
+            // Something is lost.
+            _ => return self.ask_for_sync(member, session),
         }
-        peer.next_in += 1;
-        peer.heard_at = now;
-        peer.echo = sent_at;
         self.apply(now, member, body);
         self.advance(now);
     }
 
     /// Does what time alone brings. Call it at least every [`BEAT`].
     pub fn tick(&mut self, now: Instant) {
-        let dead: Vec<_> = self
+        let silent: Vec<_> = self
             .members
             .iter()
             .filter(|(_, peer)| now.saturating_duration_since(peer.heard_at) > DEAD_AFTER)
             .map(|(&member, _)| member)
             .collect();
-        for member in dead {
+        for member in silent {
             self.forget(now, member);
+            self.lost.insert(member);
+        }
+        let (heard, lost) = (self.members.len(), self.lost.len());
+        if !self.queue.leave_to_lost(now, lost, heard + lost) {
+            self.lost.clear();
         }
         if now.saturating_duration_since(self.beat_at) >= BEAT {
             self.beat_at = now;
-            let members: Vec<_> = self.members.keys().copied().collect();
-            for member in members {
-                self.send(member, ToMember::Beat);
-            }
+            self.beat();
         }
         self.advance(now);
     }
 
-    /// Starts requests and ends waits.
-    fn advance(&mut self, now: Instant) {
-        for (ticket, why) in self.queue.take_expired(now) {
-            if let Some((member, id)) = self.owners.remove(&ticket) {
-                if let Some(peer) = self.members.get_mut(&member) {
-                    peer.requests.remove(&id);
-                }
-                self.send(member, ToMember::Reject { id, why });
-            }
-        }
-        let is_complete = self.unheard.as_ref().is_some_and(BTreeSet::is_empty);
-        if !is_complete && now < self.grants_from {
-            return;
-        }
-        while let Some(ticket) = self.queue.start(now) {
-            let Some(&(member, id)) = self.owners.get(&ticket) else {
-                continue;
-            };
-            let Some(peer) = self.members.get_mut(&member) else {
-                continue;
-            };
-            peer.requests.insert(id, (ticket, State::Started));
-            let echo = peer.echo;
-            self.send(member, ToMember::Grant { id, echo });
+    fn beat(&mut self) {
+        let beats: Vec<_> = self
+            .members
+            .iter()
+            .map(|(&member, peer)| {
+                let waiting = peer.requests.iter();
+                let ahead = waiting
+                    .filter(|(_, (_, state))| *state == State::Waiting)
+                    .filter_map(|(&id, &(ticket, _))| {
+                        Some((id, self.queue.requests_ahead(ticket)?))
+                    })
+                    .take(TOLD_AHEAD_MAX)
+                    .collect();
+                (member, ToMember::Beat { ahead })
+            })
+            .collect();
+        for (member, beat) in beats {
+            self.send(member, beat);
         }
     }
 
-    fn apply(&mut self, now: Instant, member: MemberId, body: ToLeader<Q::Request>) {
+    /// Starts requests and ends waits.
+    fn advance(&mut self, now: Instant) {
+        let is_complete = self.unheard.as_ref().is_some_and(BTreeSet::is_empty);
+        if !self.is_open && (is_complete || now >= self.opens_at) {
+            self.open(now);
+        }
+        let may_start = self.is_open && now < self.lease_until;
+        for outcome in self.queue.advance(now, may_start) {
+            match outcome {
+                Outcome::Started(ticket, units) => {
+                    let Some(&(member, id)) = self.owners.get(&ticket) else {
+                        continue;
+                    };
+                    let Some(peer) = self.members.get_mut(&member) else {
+                        continue;
+                    };
+                    peer.requests.insert(id, (ticket, State::Started));
+                    let echo = peer.echo;
+                    self.send(member, ToMember::Grant { id, units, echo });
+                }
+                Outcome::Rejected(ticket, why) => {
+                    if let Some((member, id)) = self.owners.remove(&ticket) {
+                        self.reject(member, id, why);
+                    }
+                }
+            }
+        }
+    }
+
+    /// From now on requests start. Members that have said nothing are lost: they may only be unable
+    /// to reach Redis.
+    fn open(&mut self, now: Instant) {
+        self.is_open = true;
+        self.lost.extend(self.unheard.take().unwrap_or_default());
+        let (heard, lost) = (self.members.len(), self.lost.len());
+        self.queue.leave_to_lost(now, lost, heard + lost);
+        let mut early: Vec<_> = std::mem::take(&mut self.early).into_iter().collect();
+        early.sort_by_key(|(_, arrival)| arrival.since);
+        for ((member, id), arrival) in early {
+            self.enqueue(now, member, id, arrival);
+        }
+    }
+
+    fn apply(&mut self, now: Instant, member: MemberId, body: ToLeader<Q::Request, Q::Refusal>) {
         match body {
-            ToLeader::Ask(waiting) => self.enqueue(now, member, waiting),
-            ToLeader::Leave(id) => self.drop_request(now, member, id, Duration::ZERO),
-            ToLeader::End { id, cooldown } => self.drop_request(now, member, id, cooldown),
+            ToLeader::Ask(waiting) => self.ask(now, member, waiting),
+            ToLeader::Leave(id) => self.end(now, member, id, End::Unsent),
             ToLeader::Void(id) => self.put_back(now, member, id),
+            ToLeader::Admitted(id) => {
+                if let Some((ticket, State::Started)) = self.find(member, id) {
+                    self.queue.admitted(now, ticket);
+                }
+            }
+            ToLeader::Again { waiting, again } => {
+                let id = waiting.id;
+                let Some((ticket, State::Started)) = self.find(member, id) else {
+                    return;
+                };
+                let arrival = Arrival::new(now, waiting);
+                match self.queue.wait_again(now, ticket, arrival, again) {
+                    Ok(()) => self.own(member, id, ticket, State::Waiting),
+                    Err(why) => {
+                        self.owners.remove(&ticket);
+                        self.reject(member, id, why);
+                    }
+                }
+            }
+            ToLeader::End { id, end } => self.end(now, member, id, end),
+            ToLeader::Bye => {
+                self.forget(now, member);
+                if let Some(unheard) = &mut self.unheard {
+                    unheard.remove(&member);
+                }
+            }
             ToLeader::Beat | ToLeader::Sync { .. } => {}
         }
     }
 
-    fn enqueue(&mut self, now: Instant, member: MemberId, waiting: Waiting<Q::Request>) {
-        let Waiting {
-            id,
-            waited,
-            request,
-        } = waiting;
-        let arrived_at = now.checked_sub(waited).unwrap_or(now);
-        match self.queue.enqueue(now, arrived_at, request) {
+    fn find(&self, member: MemberId, id: RequestId) -> Option<(Q::Ticket, State)> {
+        self.members.get(&member)?.requests.get(&id).copied()
+    }
+
+    fn ask(&mut self, now: Instant, member: MemberId, waiting: Waiting<Q::Request>) {
+        let id = waiting.id;
+        let arrival = Arrival::new(now, waiting);
+        if self.is_open {
+            self.enqueue(now, member, id, arrival);
+        } else {
+            self.early.insert((member, id), arrival);
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        now: Instant,
+        member: MemberId,
+        id: RequestId,
+        arrival: Arrival<Q::Request>,
+    ) {
+        match self.queue.enqueue(now, arrival) {
             Ok(ticket) => self.own(member, id, ticket, State::Waiting),
-            Err(why) => self.send(member, ToMember::Reject { id, why }),
+            Err(why) => self.reject(member, id, why),
         }
     }
 
     fn adopt(&mut self, now: Instant, member: MemberId, running: Running<Q::Request>) {
         let started_at = now.checked_sub(running.ran).unwrap_or(now);
-        let ticket = self.queue.adopt(started_at, running.request);
+        let ticket = self
+            .queue
+            .adopt(now, started_at, running.cost, running.request);
         self.own(member, running.id, ticket, State::Started);
     }
 
@@ -254,8 +327,16 @@ impl<Q: Queue> Leader<Q> {
         }
     }
 
+    fn reject(&mut self, member: MemberId, id: RequestId, why: Q::Error) {
+        if let Some(peer) = self.members.get_mut(&member) {
+            peer.requests.remove(&id);
+        }
+        self.send(member, ToMember::Reject { id, why });
+    }
+
     /// Ends a request, which the member does not have any more.
-    fn drop_request(&mut self, now: Instant, member: MemberId, id: RequestId, cooldown: Duration) {
+    fn end(&mut self, now: Instant, member: MemberId, id: RequestId, end: End) {
+        self.early.remove(&(member, id));
         let Some(peer) = self.members.get_mut(&member) else {
             return;
         };
@@ -263,119 +344,16 @@ impl<Q: Queue> Leader<Q> {
             self.owners.remove(&ticket);
             match state {
                 State::Waiting => self.queue.remove(now, ticket),
-                State::Started => self.queue.release(now, ticket, cooldown),
+                State::Started => self.queue.end(now, ticket, end),
             }
         }
     }
 
     /// Puts a request back whose grant was not used.
     fn put_back(&mut self, now: Instant, member: MemberId, id: RequestId) {
-        let Some(peer) = self.members.get_mut(&member) else {
-            return;
-        };
-        if let Some((ticket, state @ State::Started)) = peer.requests.get_mut(&id) {
-            *state = State::Waiting;
-            self.queue.requeue(now, *ticket);
-        }
-    }
-
-    fn sync(
-        &mut self,
-        now: Instant,
-        member: MemberId,
-        session: u64,
-        sent_at: MemberTime,
-        mut waiting: Vec<Waiting<Q::Request>>,
-        running: Vec<Running<Q::Request>>,
-    ) {
-        if let Some(unheard) = &mut self.unheard {
-            unheard.remove(&member);
-        }
-        let known = self.members.remove(&member).map(|peer| peer.requests);
-        self.members.insert(
-            member,
-            Peer {
-                session,
-                next_in: 1,
-                next_out: 0,
-                heard_at: now,
-                echo: sent_at,
-                requests: known.unwrap_or_default(),
-            },
-        );
-        let kept: BTreeSet<_> = waiting
-            .iter()
-            .map(|request| request.id)
-            .chain(running.iter().map(|request| request.id))
-            .collect();
-        let requests = |leader: &Self| -> BTreeMap<RequestId, State> {
-            let peer = leader.members.get(&member).into_iter();
-            peer.flat_map(|peer| peer.requests.iter().map(|(&id, &(_, state))| (id, state)))
-                .collect()
-        };
-        for id in requests(self).into_keys().filter(|id| !kept.contains(id)) {
-            // Its end was lost, and with it the cooldown.
-            self.drop_request(now, member, id, Duration::ZERO);
-        }
-        let known = requests(self);
-        for request in running {
-            match known.get(&request.id) {
-                Some(State::Started) => {}
-                Some(State::Waiting) => {
-                    self.drop_request(now, member, request.id, Duration::ZERO);
-                    self.adopt(now, member, request);
-                }
-                None => self.adopt(now, member, request),
-            }
-        }
-        waiting.sort_by_key(|request| std::cmp::Reverse(request.waited));
-        for request in waiting {
-            match known.get(&request.id) {
-                Some(State::Waiting) => {}
-                // The grant was lost, and will not be accepted if it comes.
-                Some(State::Started) => self.put_back(now, member, request.id),
-                None => self.enqueue(now, member, request),
-            }
-        }
-    }
-
-    fn forget(&mut self, now: Instant, member: MemberId) {
-        let Some(peer) = self.members.remove(&member) else {
-            return;
-        };
-        for (ticket, state) in peer.requests.into_values() {
-            self.owners.remove(&ticket);
-            match state {
-                State::Waiting => self.queue.remove(now, ticket),
-                State::Started => self.queue.abandon(now, ticket),
-            }
-        }
-    }
-
-    fn ask_for_sync(&mut self, member: MemberId, session: u64) {
-        self.out.push((
-            member,
-            LeaderMessage {
-                epoch: self.epoch,
-                session,
-                number: 0,
-                body: ToMember::Resync,
-            },
-        ));
-    }
-
-    fn send(&mut self, member: MemberId, body: ToMember<Q::Error>) {
-        if let Some(peer) = self.members.get_mut(&member) {
-            self.out.push((
-                member,
-                LeaderMessage {
-                    epoch: self.epoch,
-                    session: peer.session,
-                    number: peer.next_out,
-                    body,
-                },
-            ));
-            peer.next_out += 1;
+        if let Some((ticket, State::Started)) = self.find(member, id) {
+            self.own(member, id, ticket, State::Waiting);
+            self.queue.put_back(now, ticket);
         }
     }
 }

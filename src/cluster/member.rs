@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::message::{
-    Epoch, LeaderMessage, MemberId, MemberMessage, MemberTime, RequestId, Running, ToLeader,
-    ToMember, Waiting,
+    Again, End, Epoch, LeaderMessage, MemberId, MemberMessage, MemberTime, RequestId, Running,
+    ToLeader, ToMember, Units, Waiting,
 };
 
 /// How often a member tells that it is alive.
@@ -25,14 +25,14 @@ pub const GRANT_VALID: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event<E> {
     /// It may be sent.
-    Granted(RequestId),
+    Granted(RequestId, Units),
     /// It may not be sent.
     Rejected(RequestId, E),
 }
 
 /// One gateway of the cluster.
 #[derive(Clone, Debug)]
-pub struct Member<R> {
+pub struct Member<R, F> {
     id: MemberId,
     started_at: Instant,
     epoch: Option<Epoch>,
@@ -41,13 +41,43 @@ pub struct Member<R> {
     next_out: u64,
     next_in: u64,
     next_id: u64,
-    waiting: BTreeMap<RequestId, (Instant, R)>,
-    running: BTreeMap<RequestId, (Instant, R)>,
+    waiting: BTreeMap<RequestId, Wait<R>>,
+    running: BTreeMap<RequestId, Hold<R>>,
     sent_at: Instant,
-    out: Vec<MemberMessage<R>>,
+    heard_at: Instant,
+    out: Vec<MemberMessage<R, F>>,
 }
 
-impl<R: Clone> Member<R> {
+/// A request that waits.
+#[derive(Clone, Debug)]
+struct Wait<R> {
+    since: Instant,
+    pause_until: Option<Instant>,
+    request: R,
+    ahead: Option<u32>,
+}
+
+/// A request that runs.
+#[derive(Clone, Debug)]
+struct Hold<R> {
+    started_at: Instant,
+    cost: u32,
+    request: R,
+}
+
+impl<R: Clone> Wait<R> {
+    fn tell(&self, id: RequestId, now: Instant) -> Waiting<R> {
+        let from = self.pause_until.map_or(now, |until| until.max(now));
+        Waiting {
+            id,
+            waited: from.saturating_duration_since(self.since),
+            pause: from - now,
+            request: self.request.clone(),
+        }
+    }
+}
+
+impl<R: Clone, F> Member<R, F> {
     /// A member that starts now. It knows no leader, so its requests wait.
     pub fn new(id: MemberId, now: Instant) -> Self {
         Self {
@@ -61,19 +91,42 @@ impl<R: Clone> Member<R> {
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
             sent_at: now,
+            heard_at: now,
             out: Vec::new(),
         }
     }
 
+    /// Its number.
+    pub fn id(&self) -> MemberId {
+        self.id
+    }
+
+    /// The leader that it follows.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// When it last heard of the leader.
+    pub fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
+    /// How many of its requests wait, and how many run.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.waiting.len(), self.running.len())
+    }
+
     /// The messages to send, in order.
-    pub fn take_messages(&mut self) -> Vec<MemberMessage<R>> {
+    pub fn take_messages(&mut self) -> Vec<MemberMessage<R, F>> {
         std::mem::take(&mut self.out)
     }
 
-    /// Follows the leader of `epoch` from now on, unless a later one is known.
+    /// Follows the leader of `epoch` from now on. It is the one whose lease was seen last, which
+    /// need not be the greatest: a Redis that is replaced may have forgotten a leader.
     pub fn follow(&mut self, now: Instant, epoch: Epoch) {
-        if self.epoch.is_none_or(|known| known < epoch) {
+        if self.epoch != Some(epoch) {
             self.epoch = Some(epoch);
+            self.heard_at = now;
             self.begin_session(now);
         }
     }
@@ -82,26 +135,74 @@ impl<R: Clone> Member<R> {
     pub fn ask(&mut self, now: Instant, request: R) -> RequestId {
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        self.waiting.insert(id, (now, request.clone()));
-        self.send(
-            now,
-            ToLeader::Ask(Waiting {
-                id,
-                waited: Duration::ZERO,
-                request,
-            }),
-        );
+        let wait = Wait {
+            since: now,
+            pause_until: None,
+            request,
+            ahead: None,
+        };
+        self.send(now, ToLeader::Ask(wait.tell(id, now)));
+        self.waiting.insert(id, wait);
         id
     }
 
-    /// The request is over: its caller has left, or its answer has ended. If it had units, they are
-    /// free after the cooldown.
-    pub fn end(&mut self, now: Instant, id: RequestId, cooldown: Duration) {
+    /// A running request waits again. It has been waiting since `since`, which is after `now` if it
+    /// must pause until then. `request` is what the queue must know of it from now on.
+    pub fn wait_again(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        since: Instant,
+        pause_until: Option<Instant>,
+        request: R,
+        again: Again<F>,
+    ) {
+        if self.running.remove(&id).is_none() {
+            return;
+        }
+        let wait = Wait {
+            since,
+            pause_until,
+            request,
+            ahead: None,
+        };
+        let waiting = wait.tell(id, now);
+        self.waiting.insert(id, wait);
+        self.send(now, ToLeader::Again { waiting, again });
+    }
+
+    /// Upstream has begun to answer the request.
+    pub fn tell_admitted(&mut self, now: Instant, id: RequestId) {
+        if self.running.contains_key(&id) {
+            self.send(now, ToLeader::Admitted(id));
+        }
+    }
+
+    /// The request is over: its caller has left, or its answer has ended.
+    pub fn end(&mut self, now: Instant, id: RequestId, end: End) {
         if self.waiting.remove(&id).is_some() {
             self.send(now, ToLeader::Leave(id));
         } else if self.running.remove(&id).is_some() {
-            self.send(now, ToLeader::End { id, cooldown });
+            self.send(now, ToLeader::End { id, end });
         }
+    }
+
+    /// The member ends.
+    pub fn leave(&mut self, now: Instant) {
+        self.send(now, ToLeader::Bye);
+    }
+
+    /// How many requests start before this one, as the leader told it last. Of its later requests
+    /// the leader does not tell; they start after those that it tells of.
+    pub fn requests_ahead(&self, id: RequestId) -> Option<u32> {
+        let mut later = 0;
+        for (_, wait) in self.waiting.range(..=id).rev() {
+            if let Some(ahead) = wait.ahead {
+                return Some(ahead.saturating_add(later));
+            }
+            later += 1;
+        }
+        None
     }
 
     /// Takes a message of a leader.
@@ -121,13 +222,22 @@ impl<R: Clone> Member<R> {
             return None;
         }
         self.next_in += 1;
+        self.heard_at = now;
         match message.body {
-            ToMember::Grant { id, echo } => self.grant(now, id, echo),
+            ToMember::Grant { id, units, echo } => self.grant(now, id, units, echo),
             ToMember::Reject { id, why } => {
                 self.waiting.remove(&id)?;
                 Some(Event::Rejected(id, why))
             }
-            ToMember::Beat | ToMember::Resync => None,
+            ToMember::Beat { ahead } => {
+                for (id, ahead) in ahead {
+                    if let Some(wait) = self.waiting.get_mut(&id) {
+                        wait.ahead = Some(ahead);
+                    }
+                }
+                None
+            }
+            ToMember::Resync => None,
         }
     }
 
@@ -138,30 +248,38 @@ impl<R: Clone> Member<R> {
         }
     }
 
-    fn grant<E>(&mut self, now: Instant, id: RequestId, echo: MemberTime) -> Option<Event<E>> {
+    fn grant<E>(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        units: Units,
+        echo: MemberTime,
+    ) -> Option<Event<E>> {
         // Its caller may have left while the grant was on its way: the leader will know.
-        let (_, request) = self.waiting.get(&id)?;
+        let request = self.waiting.get(&id)?.request.clone();
         if self.time(now).0.saturating_sub(echo.0) > GRANT_VALID {
             self.send(now, ToLeader::Void(id));
             return None;
         }
-        self.running.insert(id, (now, request.clone()));
+        let hold = Hold {
+            started_at: now,
+            cost: units.cost,
+            request,
+        };
+        self.running.insert(id, hold);
         self.waiting.remove(&id);
-        Some(Event::Granted(id))
+        Some(Event::Granted(id, units))
     }
 
     fn begin_session(&mut self, now: Instant) {
         self.session += 1;
         (self.next_out, self.next_in) = (0, 0);
-        let waiting = self.waiting.iter().map(|(&id, (since, request))| Waiting {
+        let waiting = self.waiting.iter().map(|(&id, wait)| wait.tell(id, now));
+        let running = self.running.iter().map(|(&id, hold)| Running {
             id,
-            waited: now.saturating_duration_since(*since),
-            request: request.clone(),
-        });
-        let running = self.running.iter().map(|(&id, (since, request))| Running {
-            id,
-            ran: now.saturating_duration_since(*since),
-            request: request.clone(),
+            ran: now.saturating_duration_since(hold.started_at),
+            cost: hold.cost,
+            request: hold.request.clone(),
         });
         let body = ToLeader::Sync {
             waiting: waiting.collect(),
@@ -170,7 +288,7 @@ impl<R: Clone> Member<R> {
         self.send(now, body);
     }
 
-    fn send(&mut self, now: Instant, body: ToLeader<R>) {
+    fn send(&mut self, now: Instant, body: ToLeader<R, F>) {
         let Some(epoch) = self.epoch else {
             return;
         };

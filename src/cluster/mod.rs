@@ -29,6 +29,7 @@
 pub mod leader;
 pub mod member;
 pub mod message;
+pub mod queue;
 pub mod redis;
 #[cfg(test)]
 mod simulation;

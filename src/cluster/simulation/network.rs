@@ -26,6 +26,9 @@ impl World {
             Some((holder, epoch, until)) if until > now => {
                 if holder == id {
                     self.lease = Some((holder, epoch, now + LEASE));
+                    if let Some(leader) = &mut self.nodes[index].leader {
+                        leader.renew(now + LEASE);
+                    }
                 } else {
                     // A leader that has lost its lease.
                     self.nodes[index].leader = None;
@@ -35,7 +38,7 @@ impl World {
                 self.last_epoch += 1;
                 let epoch = Epoch(self.last_epoch);
                 self.lease = Some((id, epoch, now + LEASE));
-                let leader = Leader::new(now, epoch, known, Fifo::new(self.capacity));
+                let leader = Leader::new(now, epoch, now + LEASE, known, Fifo::new(self.capacity));
                 self.nodes[index].leader = Some(leader);
                 self.log(format!("{id:?} leads {epoch:?}"));
             }
@@ -103,7 +106,7 @@ impl World {
         }
     }
 
-    pub(super) fn deliver_to_leader(&mut self, holder: MemberId, message: MemberMessage<u32>) {
+    pub(super) fn deliver_to_leader(&mut self, holder: MemberId, message: MemberMessage<u32, ()>) {
         let Some(index) = self.index(holder) else {
             return;
         };
@@ -128,7 +131,7 @@ impl World {
         let now = self.now;
         let event = self.nodes[index].member.receive(now, message);
         match event {
-            Some(Event::Granted(id)) => {
+            Some(Event::Granted(id, _)) => {
                 let node = &mut self.nodes[index];
                 let cost = node.asked.remove(&id).expect("it was asked");
                 node.sent.insert(id, cost);

@@ -5,10 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::cluster::leader::Queue;
+use crate::cluster::{
+    message::{Again, End, Units},
+    queue::{Arrival, Outcome, Queue},
+};
 
 /// How long it takes until a snapshot of the account says that the units of a lost member are free.
 pub(super) const FEED: Duration = Duration::from_secs(2);
+
+/// How long the units of a cancelled request are kept back.
+const COOLDOWN: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Late;
@@ -45,47 +51,79 @@ impl Fifo {
     }
 }
 
+impl Fifo {
+    fn insert(&mut self, ticket: u64, cost: u32, since: Instant) {
+        let at = self
+            .waiting
+            .partition_point(|(_, _, other)| *other <= since);
+        self.waiting.insert(at, (ticket, cost, since));
+    }
+}
+
 impl Queue for Fifo {
     type Request = u32;
+    type Refusal = ();
     type Ticket = u64;
     type Error = Late;
 
-    fn enqueue(&mut self, _: Instant, arrived_at: Instant, cost: u32) -> Result<u64, Late> {
+    fn enqueue(&mut self, _: Instant, arrival: Arrival<u32>) -> Result<u64, Late> {
         self.next += 1;
-        let at = self
-            .waiting
-            .partition_point(|(_, _, other)| *other <= arrived_at);
-        self.waiting.insert(at, (self.next, cost, arrived_at));
+        let from = arrival.pause_until.unwrap_or(arrival.since);
+        self.insert(self.next, arrival.request, from);
         Ok(self.next)
     }
 
-    fn adopt(&mut self, started_at: Instant, cost: u32) -> u64 {
+    fn adopt(&mut self, _: Instant, started_at: Instant, cost: u32, _: u32) -> u64 {
         self.next += 1;
         self.running.insert(self.next, (cost, started_at));
         self.next
     }
 
-    fn start(&mut self, now: Instant) -> Option<u64> {
+    fn advance(&mut self, now: Instant, may_start: bool) -> Vec<Outcome<u64, Late>> {
         self.cooling.retain(|(until, _)| *until > now);
-        let used = self.external
-            + self.running.values().map(|(cost, _)| cost).sum::<u32>()
-            + self.cooling.iter().map(|(_, cost)| cost).sum::<u32>()
-            + self.abandoned.iter().map(|(_, cost)| cost).sum::<u32>();
-        let &(ticket, cost, arrived_at) = self.waiting.front()?;
-        if used + cost > self.capacity {
-            return None;
+        let mut started = Vec::new();
+        while may_start
+            && let Some(&(ticket, cost, since)) = self.waiting.front()
+            && since <= now
+        {
+            let used = self.external
+                + self.running.values().map(|(cost, _)| cost).sum::<u32>()
+                + self.cooling.iter().map(|(_, cost)| cost).sum::<u32>()
+                + self.abandoned.iter().map(|(_, cost)| cost).sum::<u32>();
+            if used + cost > self.capacity {
+                break;
+            }
+            self.waiting.pop_front();
+            self.running.insert(ticket, (cost, since));
+            let units = Units {
+                cost,
+                tell_admitted: ticket % 2 == 0,
+            };
+            started.push(Outcome::Started(ticket, units));
         }
-        self.waiting.pop_front();
-        self.running.insert(ticket, (cost, arrived_at));
-        Some(ticket)
+        started
     }
 
-    fn requeue(&mut self, _: Instant, ticket: u64) {
-        let (cost, arrived_at) = self.running.remove(&ticket).expect("it runs");
-        let at = self
-            .waiting
-            .partition_point(|(_, _, other)| *other < arrived_at);
-        self.waiting.insert(at, (ticket, cost, arrived_at));
+    fn put_back(&mut self, _: Instant, ticket: u64) {
+        let (cost, since) = self.running.remove(&ticket).expect("it runs");
+        self.insert(ticket, cost, since);
+    }
+
+    fn wait_again(
+        &mut self,
+        _: Instant,
+        ticket: u64,
+        arrival: Arrival<u32>,
+        _: Again<()>,
+    ) -> Result<(), Late> {
+        let (cost, _) = self.running.remove(&ticket).expect("it runs");
+        let from = arrival.pause_until.unwrap_or(arrival.since);
+        self.insert(ticket, cost, from);
+        Ok(())
+    }
+
+    fn admitted(&mut self, _: Instant, ticket: u64) {
+        assert!(self.running.contains_key(&ticket), "it runs");
     }
 
     fn remove(&mut self, _: Instant, ticket: u64) {
@@ -94,9 +132,11 @@ impl Queue for Fifo {
         assert_eq!(before, self.waiting.len() + 1, "it waits");
     }
 
-    fn release(&mut self, now: Instant, ticket: u64, cooldown: Duration) {
+    fn end(&mut self, now: Instant, ticket: u64, end: End) {
         let (cost, _) = self.running.remove(&ticket).expect("it runs");
-        self.cooling.push((now + cooldown, cost));
+        if end == End::Cancelled {
+            self.cooling.push((now + COOLDOWN, cost));
+        }
     }
 
     fn abandon(&mut self, now: Instant, ticket: u64) {
@@ -104,7 +144,14 @@ impl Queue for Fifo {
         self.abandoned.push((now + FEED, cost));
     }
 
-    fn take_expired(&mut self, _: Instant) -> Vec<(u64, Late)> {
-        Vec::new()
+    fn requests_ahead(&self, ticket: u64) -> Option<u32> {
+        let mut first = self.waiting.iter().take(8);
+        let place = first.position(|(other, ..)| *other == ticket)?;
+        u32::try_from(place).ok()
+    }
+
+    fn leave_to_lost(&mut self, _: Instant, _: usize, _: usize) -> bool {
+        // In the simulation a silent member starts nothing.
+        false
     }
 }

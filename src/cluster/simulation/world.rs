@@ -14,7 +14,7 @@ use super::{
 use crate::cluster::{
     leader::Leader,
     member::Member,
-    message::{Epoch, LeaderMessage, MemberId, MemberMessage, RequestId},
+    message::{Again, End, Epoch, LeaderMessage, MemberId, MemberMessage, RequestId},
 };
 
 /// How often gateways look at the time.
@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(250);
 pub(super) enum Happens {
     Tick(usize),
     Elect(usize),
-    ToLeader(MemberMessage<u32>),
+    ToLeader(MemberMessage<u32, ()>),
     ToMember {
         to: MemberId,
         message: LeaderMessage<Late>,
@@ -47,7 +47,7 @@ pub(super) enum Happens {
 
 pub(super) struct Node {
     pub(super) id: MemberId,
-    pub(super) member: Member<u32>,
+    pub(super) member: Member<u32, ()>,
     pub(super) leader: Option<Leader<Fifo>>,
     /// Its requests at upstream, with their costs.
     pub(super) sent: BTreeMap<RequestId, u32>,
@@ -263,9 +263,7 @@ impl World {
                     );
                     return;
                 }
-                self.nodes[index].sent.remove(&id);
-                self.nodes[index].member.end(self.now, id, Duration::ZERO);
-                self.flush(index);
+                self.finish(index, id);
             }
             Happens::Leave {
                 node: index,
@@ -276,7 +274,7 @@ impl World {
                     return;
                 }
                 if self.nodes[index].asked.remove(&id).is_some() {
-                    self.nodes[index].member.end(self.now, id, Duration::ZERO);
+                    self.nodes[index].member.end(self.now, id, End::Unsent);
                     self.flush(index);
                 }
             }
@@ -302,6 +300,28 @@ impl World {
 
     pub(super) fn index(&self, id: MemberId) -> Option<usize> {
         self.nodes.iter().position(|node| node.id == id)
+    }
+
+    /// Upstream has answered: with an end, or with an error after which the request is sent again.
+    fn finish(&mut self, index: usize, id: RequestId) {
+        let (now, is_error) = (self.now, self.random.f64() < 0.1);
+        let node = &mut self.nodes[index];
+        let Some(cost) = node.sent.remove(&id) else {
+            return;
+        };
+        node.member.tell_admitted(now, id);
+        if is_error {
+            let pause_until = now + Duration::from_millis(self.random.u64(0..2_000));
+            let again = Again::Paused {
+                is_upstream_busy: false,
+            };
+            node.asked.insert(id, cost);
+            node.member
+                .wait_again(now, id, pause_until, Some(pause_until), cost, again);
+        } else {
+            node.member.end(now, id, End::Finished);
+        }
+        self.flush(index);
     }
 
     fn arrive(&mut self, index: usize) {
