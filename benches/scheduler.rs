@@ -42,7 +42,7 @@ fn request(n: u32, keys: u32) -> PermitRequest {
     let cost = if n.is_multiple_of(7) { 4 } else { 1 + n % 2 };
     let key = n.wrapping_mul(2_654_435_761) % keys;
     let caller = Caller {
-        key: KeyId(key),
+        key: KeyId(key.into()),
         weight: 1 + key % 4,
     };
     PermitRequest {

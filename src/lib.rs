@@ -43,8 +43,8 @@
 //! - [`clock`]: the time of the clock, as the database has it.
 //! - [`keys`]: gateway keys: who calls, and what they may.
 //! - [`ledger`]: what calls have used: a record of each, and sums by hour and day.
+//! - [`cluster`]: one queue for several gateways: its protocol, and the way through Redis.
 //! - [`admission`]: decides whose request may use the account's units now.
-//! - [`cluster`]: one queue for several gateways: its protocol, which nothing uses yet.
 //! - [`service`]: what each RPC means, for both doors: validation, units, fallbacks, the upstream.
 //! - [`grpc`]: the gRPC door to the services.
 //! - [`rest`]: the REST door to the services. [`grpc`] compares the two doors, file by file.

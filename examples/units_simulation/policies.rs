@@ -99,7 +99,7 @@ impl Policy for Featherwire {
     fn arrive(&mut self, id: usize, request: &Request, now: Duration) {
         let (_, weight, priority, _) = KEYS[request.key];
         let caller = Caller {
-            key: KeyId(request.key as u32),
+            key: KeyId(request.key as u64),
             weight,
         };
         let permit_request = PermitRequest {

@@ -87,7 +87,7 @@ mod scheduler;
 mod settings;
 mod status;
 
-pub use permits::{Permit, Permits, QueuePosition, Wait};
+pub use permits::{ClusterStatus, Permit, Permits, QueuePosition, Role, Wait};
 pub use request::{Caller, EnqueueError, KeyId, PerPriority, PermitRequest, Priority, Ticket};
 pub use scheduler::Scheduler;
 pub use settings::Settings;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 /// A gateway key, or all callers of a gateway without keys. The scheduler keeps an account for each
-/// key it has seen.
+/// key it has seen. The gateways of a cluster have the same number for the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(pub u32);
+pub struct KeyId(pub u64);
 
 /// A caller, as the scheduler knows it. There is no default: a request without a key would be one
 /// of the first key.

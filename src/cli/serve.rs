@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     build_info,
+    cluster::redis::Redis,
     config::{self, DatabaseLocation, Live},
     descriptors, emulator,
     keys::{Directory, Refresh, Repository},
@@ -73,6 +74,7 @@ pub async fn run(
         config.upstream.featherless_base_url = format!("http://{emulator}/v1").parse()?;
         config.upstream.featherless_api_key = Some(SecretString::from(EMULATOR_KEY));
     }
+    check_cluster(&config).await?;
     let upstream = Client::new(&config.upstream)?;
     let workers = Workers::start(config.workers())?;
     let address = listener.local_addr()?;
@@ -129,6 +131,22 @@ pub async fn run(
             ));
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// Checks that the Redis of the cluster can be used. If it only does not answer now, the gateway
+/// starts all the same.
+async fn check_cluster(config: &config::Serve) -> Result<(), Failure> {
+    let Some(url) = &config.cluster.redis_url else {
+        return Ok(());
+    };
+    match Redis::connect(url, &config.cluster.name(&config.upstream)).await {
+        Ok(_) => Ok(()),
+        Err(problem) if problem.kind().is_transient() => {
+            output::warn(format_args!("featherwire: warning: {problem}"));
+            Ok(())
+        }
+        Err(problem) => Err(Failure::Usage(problem.to_string())),
     }
 }
 

@@ -65,24 +65,25 @@ enum State {
     Started,
 }
 
+/// The members under the last leader, which may hold units.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// Those that are alive. `None` if they are not known: then the leader waits for any.
+    pub members: Option<BTreeSet<MemberId>>,
+    /// Those that have fallen silent.
+    pub lost: BTreeSet<MemberId>,
+}
+
 impl<Q: Queue> Leader<Q> {
-    /// The leader of `epoch`, with an empty queue, until `lease_until`. `members` are those that were
-    /// alive under the last leader, and may hold units. `None` if they are not known: then it waits
-    /// for any.
-    pub fn new(
-        now: Instant,
-        epoch: Epoch,
-        lease_until: Instant,
-        members: Option<Vec<MemberId>>,
-        queue: Q,
-    ) -> Self {
+    /// The leader of `epoch`, with an empty queue, until `lease_until`.
+    pub fn new(now: Instant, epoch: Epoch, lease_until: Instant, before: Before, queue: Q) -> Self {
         Self {
             epoch,
             queue,
             members: BTreeMap::new(),
             owners: HashMap::new(),
-            unheard: members.map(|members| members.into_iter().collect()),
-            lost: BTreeSet::new(),
+            unheard: before.members,
+            lost: before.lost,
             early: BTreeMap::new(),
             is_open: false,
             opens_at: now + DEAD_AFTER,
@@ -108,8 +109,15 @@ impl<Q: Queue> Leader<Q> {
     }
 
     /// The lease holds until then. Without it no request starts.
-    pub fn renew(&mut self, lease_until: Instant) {
+    pub fn renew(&mut self, now: Instant, lease_until: Instant) {
         self.lease_until = lease_until;
+        self.advance(now);
+    }
+
+    /// How many requests start before this one. `None` if it does not wait, or if that is not known.
+    pub fn requests_ahead(&self, member: MemberId, id: RequestId) -> Option<u32> {
+        let (ticket, _) = self.find(member, id)?;
+        self.queue.requests_ahead(ticket)
     }
 
     /// The messages to send, in order.

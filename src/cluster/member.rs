@@ -195,14 +195,15 @@ impl<R: Clone, F> Member<R, F> {
     /// How many requests start before this one, as the leader told it last. Of its later requests
     /// the leader does not tell; they start after those that it tells of.
     pub fn requests_ahead(&self, id: RequestId) -> Option<u32> {
-        let mut later = 0;
-        for (_, wait) in self.waiting.range(..=id).rev() {
-            if let Some(ahead) = wait.ahead {
-                return Some(ahead.saturating_add(later));
-            }
-            later += 1;
-        }
-        None
+        let waiting = self.waiting.range(..=id).rev().zip(0..);
+        let mut told = waiting.filter_map(|((_, wait), later)| Some((wait.ahead?, later)));
+        told.next()
+            .map(|(ahead, later)| ahead.saturating_add(later))
+    }
+
+    /// How many of the member's own requests wait since before this one.
+    pub fn waiting_before(&self, id: RequestId) -> usize {
+        self.waiting.range(..id).count()
     }
 
     /// Takes a message of a leader.

@@ -1,9 +1,5 @@
 //! One queue for the gateways of an account: its protocol, as pure code without a clock.
 //!
-//! **Nothing uses it yet.** What is missing is the connection to Redis and the seat of
-//! [`admission`](crate::admission): until then each gateway has a queue of its own, and sees the
-//! others as outsiders.
-//!
 //! One gateway, the *leader*, has the queue. Each gateway is a *member*, also the leader itself: it
 //! asks the leader for the units of its requests, and tells it when they end. Who leads is decided
 //! elsewhere, by a lease. Here is what follows from it:

@@ -26,6 +26,14 @@ impl Digest {
         Self(bytes)
     }
 
+    /// A number that two secrets never have in common, and from which the digest cannot be told.
+    pub fn number(&self) -> u64 {
+        let words = self.0.chunks_exact(size_of::<u64>());
+        words
+            .filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)))
+            .fold(0, std::ops::BitXor::bitxor)
+    }
+
     /// The bytes of the digest.
     pub fn as_bytes(&self) -> &[u8; DIGEST_BYTES] {
         &self.0

@@ -21,6 +21,7 @@ pub struct Identity(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     id: Option<Uuid>,
+    shared_number: u64,
     name: Arc<str>,
     role: Role,
     is_everyone: bool,
@@ -86,6 +87,7 @@ impl Identity {
     ) -> Self {
         Self(Arc::new(Parts {
             id: Some(id),
+            shared_number: folded(id),
             name: name.into(),
             role,
             is_everyone: false,
@@ -98,13 +100,19 @@ impl Identity {
     }
 
     /// An identity that is not in the database. It has no limits.
-    pub(super) fn configured(name: String, number: u32, weight: u32) -> Self {
-        Self::without_limits(name, number, weight, false)
+    pub(super) fn configured(name: String, number: u32, shared_number: u64, weight: u32) -> Self {
+        Self::without_limits(name, (number, shared_number), weight, false)
     }
 
-    fn without_limits(name: String, number: u32, weight: u32, is_everyone: bool) -> Self {
+    fn without_limits(
+        name: String,
+        (number, shared_number): (u32, u64),
+        weight: u32,
+        is_everyone: bool,
+    ) -> Self {
         Self(Arc::new(Parts {
             id: None,
+            shared_number,
             name: name.into(),
             role: Role::Inference,
             is_everyone,
@@ -118,12 +126,12 @@ impl Identity {
 
     /// Every caller of a gateway without keys.
     pub(super) fn everyone() -> Self {
-        Self::without_limits("everyone".to_owned(), Self::EVERYONE, 1, true)
+        Self::without_limits("everyone".to_owned(), (Self::EVERYONE, 0), 1, true)
     }
 
     /// The gateway itself, for what it asks on its own account.
     pub fn gateway() -> Self {
-        Self::configured("gateway".to_owned(), Self::GATEWAY, 1)
+        Self::configured("gateway".to_owned(), Self::GATEWAY, u64::MAX, 1)
     }
 
     /// The id of the key in the database; `None` if it is not there.
@@ -160,6 +168,12 @@ impl Identity {
     /// A number that no other identity of this process has.
     pub fn number(&self) -> u32 {
         self.0.record.number
+    }
+
+    /// A number that no other identity has, on all gateways with the same keys. 0 for all callers of
+    /// gateways without keys.
+    pub fn shared_number(&self) -> u64 {
+        self.0.shared_number
     }
 
     /// The share of the units, relative to the weights of other keys. At least 1.
@@ -234,4 +248,10 @@ impl Identity {
 fn globs(limits: &Limits) -> Vec<Glob> {
     let globs = limits.models.iter().map(|text| Glob::parse(text));
     globs.filter_map(Result::ok).collect()
+}
+
+/// A key's id as a number. Ids are random in more bits than are needed to tell keys apart.
+fn folded(id: Uuid) -> u64 {
+    let (first, second) = id.as_u64_pair();
+    first ^ second
 }

@@ -175,7 +175,7 @@ pub async fn serve(
         reloads: Arc::clone(live.status()),
         turn: Semaphore::new(1),
     };
-    let changing = services.clone();
+    let (changing, leaving) = (services.clone(), services.clone());
     let routes = Routes::new(config, services, &readiness, keys.clone(), Some(sources))?;
     let cors = Cors::new(config, keys.is_open())?;
     let plane = match admin_listener {
@@ -240,6 +240,7 @@ pub async fn serve(
         true => Outcome::Drained,
         false => cut(ending, &active_calls).await,
     };
+    leaving.leave_cluster().await;
     if let Some(traces) = traces {
         traces.end().await;
     }

@@ -88,6 +88,7 @@ pub use units::Units;
 use feed::Feed;
 
 use crate::{
+    cluster::redis::Redis,
     config,
     keys::{Directory, Manager},
     ledger::Queries,
@@ -136,6 +137,7 @@ impl Services {
             feed.clone(),
             keys,
             &config.units,
+            redis(config),
         );
         let dispatch = Dispatch::new(
             upstream.clone(),
@@ -163,7 +165,19 @@ impl Services {
     }
 }
 
+/// The Redis of the cluster. `None` without a cluster, or if there is nothing to share.
+fn redis(config: &config::Serve) -> Option<Redis> {
+    let url = config.cluster.redis_url.as_ref()?;
+    let is_shared = config.units.units != Some(0) && config.upstream.api_key().is_some();
+    is_shared.then(|| Redis::new(url, &config.cluster.name(&config.upstream)))
+}
+
 impl Services {
+    /// Leaves the cluster, if there is one. Call it when all calls have ended.
+    pub async fn leave_cluster(&self) {
+        self.gauges.units.leave().await;
+    }
+
     /// Takes over what `config` says about calls, for those that begin from now on.
     pub fn change(&self, config: &config::Serve) {
         // All services share one way to the upstream.

@@ -1,7 +1,11 @@
 //! The account's concurrency units. Gets a permit for each request, and runs the task that keeps
 //! the permits informed about the plan and about other processes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::{task::AbortHandle, time::Instant};
 
@@ -16,6 +20,7 @@ use crate::{
         Settings,
         cost::{UNKNOWN_MODEL_COST, cost_of},
     },
+    cluster::redis::Redis,
     config,
     error::{Error, Result},
     keys::{Directory, PriorityClass},
@@ -34,6 +39,8 @@ pub struct Units {
     keys: Directory,
     /// There is no limit, so costs do not matter.
     is_unbounded: bool,
+    /// The numbers of the keys here, by those in the cluster. `None` without a cluster.
+    numbers: Option<Arc<KeyNumbers>>,
     _keeper: Arc<Keeper>,
 }
 
@@ -49,14 +56,15 @@ impl Drop for Keeper {
 }
 
 impl Units {
-    /// The units of the account of `upstream`, shared by the gateway keys of `keys`. Must be called
-    /// within a runtime.
+    /// The units of the account of `upstream`, shared by the gateway keys of `keys`, and by all
+    /// gateways of a cluster that talk through `redis`. Must be called within a runtime.
     pub fn new(
         upstream: Client,
         catalogue: Catalogue,
         feed: Feed,
         keys: Directory,
         config: &config::Units,
+        redis: Option<Redis>,
     ) -> Self {
         let settings = Settings::default();
         // A request must be due before its wait ends.
@@ -75,7 +83,11 @@ impl Units {
             headroom,
             ..settings
         };
-        let permits = Permits::new(settings, config.queue_timeout);
+        let numbers = redis.is_some().then(Arc::default);
+        let permits = match redis {
+            None => Permits::new(settings, config.queue_timeout),
+            Some(redis) => Permits::in_cluster(settings, config.queue_timeout, redis),
+        };
         let keeper = {
             let (permits, catalogue, units) = (permits.clone(), catalogue.clone(), config.units);
             tokio::spawn(async move {
@@ -99,6 +111,7 @@ impl Units {
             catalogue,
             keys,
             is_unbounded: config.units == Some(0),
+            numbers,
             _keeper,
         }
     }
@@ -112,7 +125,20 @@ impl Units {
             key_weights: Vec::new(),
         };
         let feed = Feed::new(upstream.clone());
-        Self::new(upstream, catalogue, feed, Directory::new(&[], &[]), &config)
+        Self::new(
+            upstream,
+            catalogue,
+            feed,
+            Directory::new(&[], &[]),
+            &config,
+            None,
+        )
+    }
+
+    /// Leaves the cluster, if there is one, so that the others need not wait for this gateway. Call
+    /// it after the last call.
+    pub async fn leave(&self) {
+        self.permits.leave().await;
     }
 
     /// Waits for the units of a request for `model`.
@@ -127,7 +153,7 @@ impl Units {
         let cost = self.cost(model).await;
         let request = PermitRequest {
             caller: Caller {
-                key: KeyId(call.identity.number()),
+                key: self.key(call),
                 weight: call.identity.weight(),
             },
             priority: priority(call),
@@ -149,6 +175,18 @@ impl Units {
             Err(_) => _ = call.stats.add_wait(since.elapsed()),
         }
         permit
+    }
+
+    fn key(&self, call: &Call) -> KeyId {
+        let number = call.identity.number();
+        match &self.numbers {
+            None => KeyId(number.into()),
+            Some(numbers) => {
+                let key = KeyId(call.identity.shared_number());
+                numbers.note(key, number);
+                key
+            }
+        }
     }
 
     /// The cost of `model`; `None` if nothing is known about it.
@@ -204,9 +242,38 @@ impl Units {
         GatewayUnits {
             refusals,
             odd_messages,
-            ..describe(status)
+            ..describe(status, self.numbers.as_deref())
         }
     }
+}
+
+/// What the keys that have called this gateway are called here.
+#[derive(Debug, Default)]
+struct KeyNumbers(RwLock<HashMap<KeyId, u32>>);
+
+impl KeyNumbers {
+    fn note(&self, key: KeyId, number: u32) {
+        if self.of(key) != Some(number) {
+            let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            known.insert(key, number);
+        }
+    }
+
+    fn of(&self, key: KeyId) -> Option<u32> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key).copied()
+    }
+}
+
+/// The place of a key, from 1. 0 for a key that has called only other gateways of the cluster.
+fn place(key: KeyId, numbers: Option<&KeyNumbers>) -> i32 {
+    let number = match numbers {
+        None => Some(key.0),
+        Some(numbers) => numbers.of(key).map(u64::from),
+    };
+    number.map_or(0, |number| {
+        i32::try_from(number.saturating_add(1)).unwrap_or(i32::MAX)
+    })
 }
 
 /// The class of a call: the one that it asks for, but none above the highest of its key.
@@ -220,7 +287,7 @@ fn priority(call: &Call) -> Priority {
     call.priority.unwrap_or_default().max(highest)
 }
 
-fn describe(status: QueueStatus) -> GatewayUnits {
+fn describe(status: QueueStatus, numbers: Option<&KeyNumbers>) -> GatewayUnits {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
@@ -248,7 +315,7 @@ fn describe(status: QueueStatus) -> GatewayUnits {
             .keys
             .iter()
             .map(|key| KeyUnits {
-                key: number(key.key.0.saturating_add(1)),
+                key: place(key.key, numbers),
                 weight: number(key.weight),
                 in_use: number(key.in_use),
                 queued: count(key.queued),

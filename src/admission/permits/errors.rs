@@ -1,17 +1,70 @@
-//! The errors of requests that do not get their units.
+//! Why requests do not get their units, and the errors of that.
 
 use std::time::Duration;
 
 use crate::{
     admission::request::EnqueueError,
-    error::{Error, ErrorCode, Throttle},
+    error::{Error, ErrorCode, Throttle, UnitRefusal},
 };
 
 /// The `Retry-After` if it is not known when units become free.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// Why a request does not get its units. It is told to another gateway if the request is of that.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Rejection {
+    /// The scheduler did not accept it, or does not any more.
+    NotAccepted(EnqueueError),
+    /// Upstream has refused it too often, or its `Retry-After` is too long to wait for.
+    RefusedTooOften {
+        /// How often it, or its model, was refused.
+        times: u32,
+        /// The last refusal.
+        refusal: Refusal,
+    },
+    /// Its wait has ended.
+    WaitEnded {
+        /// By the caller's deadline, and not by the longest wait of the queue.
+        by_caller_deadline: bool,
+        /// The longest wait of the queue.
+        queue_timeout: Duration,
+    },
+}
+
+/// A refusal of upstream for lack of units.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Refusal {
+    /// What it says about the units.
+    pub(super) units: UnitRefusal,
+    /// The id that upstream gave to the request.
+    pub(super) upstream_request_id: Option<String>,
+}
+
+impl Refusal {
+    pub(super) fn of(error: &Error) -> Self {
+        Self {
+            units: error.unit_refusal().unwrap_or_default(),
+            upstream_request_id: error.upstream_request_id().map(str::to_owned),
+        }
+    }
+}
+
+impl Rejection {
+    /// The error of a request for `model`.
+    pub(super) fn into_error(self, model: &str) -> Error {
+        match self {
+            Self::NotAccepted(error) => rejected(error, model),
+            Self::RefusedTooOften { times, refusal } => refused_too_often(model, times, refusal),
+            Self::WaitEnded {
+                by_caller_deadline,
+                queue_timeout,
+            } => wait_ended(by_caller_deadline, queue_timeout),
+        }
+    }
+}
+
 /// The scheduler did not accept a request for `model`.
-pub(super) fn rejected(error: EnqueueError, model: &str) -> Error {
+fn rejected(error: EnqueueError, model: &str) -> Error {
     match error {
         EnqueueError::ExceedsPlan { cost, capacity } => exceeds_plan(cost, capacity, model),
         EnqueueError::ExceedsKey { cost, units_max } => {
@@ -51,7 +104,7 @@ pub(super) fn rejected(error: EnqueueError, model: &str) -> Error {
 }
 
 /// The model costs more units than the plan has.
-pub(super) fn exceeds_plan(cost: u32, capacity: u32, model: &str) -> Error {
+fn exceeds_plan(cost: u32, capacity: u32, model: &str) -> Error {
     let message = format!(
         "{model} costs {cost} concurrency units and the Featherless account's plan has \
          {capacity}: change the plan, or use a smaller model"
@@ -65,7 +118,7 @@ pub(super) fn exceeds_plan(cost: u32, capacity: u32, model: &str) -> Error {
 
 /// Upstream has refused the model too often, or its `Retry-After` is too long to wait for. The
 /// numbers of the last `refusal` go with the error.
-pub(super) fn refused_too_often(model: &str, times: u32, refusal: &Error) -> Error {
+fn refused_too_often(model: &str, times: u32, refusal: Refusal) -> Error {
     let times = if times == 1 {
         "once".to_owned()
     } else {
@@ -75,18 +128,18 @@ pub(super) fn refused_too_often(model: &str, times: u32, refusal: &Error) -> Err
         "Featherless refused {model} for lack of concurrency units ({times}): try again later, or \
          use another model"
     );
-    let units = refusal.unit_refusal().unwrap_or_default();
+    let units = refusal.units;
     let error = Error::new(ErrorCode::ConcurrencyLimitExceeded, message);
     let limit = units.limit.and_then(|limit| usize::try_from(limit).ok());
     let error = limit.into_iter().fold(error, Error::with_limit);
     error
         .with_retry_after(units.retry_after.unwrap_or(RETRY_AFTER))
         .with_throttle(Throttle::Units(units))
-        .with_upstream_request_id(refusal.upstream_request_id().map(str::to_owned))
+        .with_upstream_request_id(refusal.upstream_request_id)
 }
 
 /// A wait has ended without units: by the caller's deadline, or by the longest wait of the queue.
-pub(super) fn wait_ended(by_caller_deadline: bool, queue_timeout: Duration) -> Error {
+fn wait_ended(by_caller_deadline: bool, queue_timeout: Duration) -> Error {
     if by_caller_deadline {
         return Error::deadline_exceeded("concurrency units became free");
     }

@@ -9,12 +9,12 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    errors::exceeds_plan,
-    state::{CANCELLED_COOLDOWN, PendingRequest, State, TrackedRequest},
+    errors::Rejection,
+    state::{CANCELLED_COOLDOWN, State, TrackedRequest},
 };
 use crate::admission::{
     external_usage::{LAG, ListedRequest, OwnRequest, Snapshot},
-    request::Ticket,
+    request::{EnqueueError, Ticket},
 };
 
 /// The external usage of a snapshot applies for this long if no other snapshot follows.
@@ -35,9 +35,12 @@ impl State {
             now.into_std(),
         );
         for ticket in never_fits {
-            if let Some(PendingRequest { tracked, grant, .. }) = self.take_pending(ticket) {
-                let capacity = bounds.confirmed.unwrap_or_default();
-                let _ = grant.send(Err(exceeds_plan(tracked.cost, capacity, &tracked.model)));
+            if let Some(pending) = self.take_pending(ticket) {
+                let too_large = EnqueueError::ExceedsPlan {
+                    cost: pending.tracked.cost,
+                    capacity: bounds.confirmed.unwrap_or_default(),
+                };
+                self.answer(ticket, pending, Err(Rejection::NotAccepted(too_large)));
             }
         }
     }

@@ -13,7 +13,8 @@
 //! - `state`: the data behind the lock, and its bookkeeping.
 //! - `plan`, `capacity_probe`, `refusal_backoff`, `refusal_budget`: parts of the state, each a
 //!   small state machine without a clock.
-//! - `errors`: the errors of requests that do not get units.
+//! - `errors`: why requests do not get units.
+//! - `seat`: in a cluster, the queue is that of one gateway, and the others ask it.
 //!
 //! # Words
 //!
@@ -38,10 +39,13 @@ use tokio::{
     sync::oneshot,
     time::{Instant, sleep_until},
 };
+use uuid::Uuid;
 
 use self::{
-    errors::{rejected, wait_ended},
+    errors::Rejection,
+    permit::Claim,
     plan::PlanLimit,
+    seat::{Link, Seat},
     shared::Shared,
     waiter::{WaitTimes, granted},
 };
@@ -51,7 +55,10 @@ use super::{
     settings::Settings,
     status::QueueStatus,
 };
-use crate::error::Result;
+use crate::{
+    cluster::{message::MemberId, redis::Redis},
+    error::Result,
+};
 
 mod capacity_probe;
 mod errors;
@@ -62,11 +69,13 @@ mod progress;
 mod refusal_backoff;
 mod refusal_budget;
 mod refusals;
+mod seat;
 mod shared;
 mod state;
 mod waiter;
 
 pub use permit::Permit;
+pub use seat::{ClusterStatus, Role};
 pub use waiter::{QueuePosition, Wait};
 
 /// How long the first requests wait until the plan is known.
@@ -96,6 +105,8 @@ const PLAN_WAIT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Permits {
     shared: Arc<Shared>,
+    seat: Option<Arc<Seat>>,
+    link: Option<Arc<Link>>,
 }
 
 /// A request that came into the queue.
@@ -114,7 +125,35 @@ impl Permits {
     /// seconds and then start without a limit. No request waits for longer than `queue_timeout`.
     pub fn new(settings: Settings, queue_timeout: Duration) -> Self {
         Self {
-            shared: Arc::new(Shared::new(settings, queue_timeout)),
+            shared: Arc::new(Shared::new(settings, queue_timeout, false)),
+            seat: None,
+            link: None,
+        }
+    }
+
+    /// Permits of a plan that the gateways of a cluster share, through `redis`. Requests start when
+    /// the cluster has a leader, within a second as a rule. Without Redis for three seconds, this
+    /// gateway goes on alone: with its share of the units, and more only if a snapshot shows that
+    /// they are free.
+    pub fn in_cluster(settings: Settings, queue_timeout: Duration, redis: Redis) -> Self {
+        // The last 62 bits are random.
+        let (_, member) = Uuid::now_v7().as_u64_pair();
+        let permits = Self::of_member(settings, queue_timeout, MemberId(member));
+        let link = |seat: &Arc<Seat>| Arc::new(Link::new(Arc::clone(seat), redis));
+        Self {
+            link: permits.seat.as_ref().map(link),
+            ..permits
+        }
+    }
+
+    /// Permits of a cluster whose messages are carried by the caller.
+    fn of_member(settings: Settings, queue_timeout: Duration, member: MemberId) -> Self {
+        let shared = Arc::new(Shared::new(settings, queue_timeout, true));
+        let seat = Seat::new(member, Arc::clone(&shared), settings.queue_limit);
+        Self {
+            shared,
+            seat: Some(Arc::new(seat)),
+            link: None,
         }
     }
 
@@ -136,6 +175,14 @@ impl Permits {
     ) -> Result<Permit> {
         let (shared, model, since) = (&self.shared, model.into(), Instant::now());
         self.wait_for_plan(&request).await;
+        if let Some(seat) = &self.seat {
+            let (id, units) = seat.ask(&model, &request, since, position).await?;
+            let claim = Claim::in_cluster(seat, id, units);
+            let shared = Arc::clone(shared);
+            return Ok(Permit::new(
+                shared, model, request, units.cost, claim, since,
+            ));
+        }
         let (ticket, cost) = match self.enqueue(&model, &request, since)? {
             Enqueued::Started { ticket, cost } => (ticket, cost),
             Enqueued::Waiting { ticket, grant } => {
@@ -149,7 +196,8 @@ impl Permits {
             }
         };
         let shared = Arc::clone(shared);
-        Ok(Permit::new(shared, model, request, cost, ticket, since))
+        let claim = Claim::Ticket(ticket);
+        Ok(Permit::new(shared, model, request, cost, claim, since))
     }
 
     /// Waits until the plan is known, but not too long: at least half of the longest wait is for
@@ -184,25 +232,18 @@ impl Permits {
             deadline: Some(shared.wait_deadline(since, request).into_std()),
             ..*request
         };
-        let must_park = state.backoff.is_backing_off(model, std_now);
-        let ticket = if must_park {
-            state.scheduler.enqueue_parked(std_now, queued)
-        } else {
-            state.scheduler.enqueue(std_now, queued)
-        };
-        let ticket = ticket.map_err(|error| {
+        let ticket = state.enqueue(model, queued, now, now).map_err(|error| {
             let has_deadline_passed = request.deadline.is_some_and(|at| at <= std_now);
-            match error {
-                EnqueueError::TooLate { .. } if has_deadline_passed => {
-                    wait_ended(true, shared.queue_timeout)
-                }
-                error => rejected(error, model),
-            }
+            let rejection = match error {
+                EnqueueError::TooLate { .. } if has_deadline_passed => Rejection::WaitEnded {
+                    by_caller_deadline: true,
+                    queue_timeout: shared.queue_timeout,
+                },
+                error => Rejection::NotAccepted(error),
+            };
+            rejection.into_error(model)
         })?;
-        if must_park {
-            state.backoff.add_new_member(model, ticket);
-        }
-        if !must_park && state.start_alone(ticket, model, cost, now) {
+        if state.start_alone(ticket, model, cost, now) {
             return Ok(Enqueued::Started { ticket, cost });
         }
         let (sender, grant) = oneshot::channel();
@@ -250,6 +291,10 @@ impl Permits {
         if !self.change_plan(|plan| plan.observe(capacity, used_cost, now.into_std())) {
             self.count_ignored_message();
             return false;
+        }
+        // The queue is elsewhere: what others use is of no concern here.
+        if self.seat.as_ref().is_some_and(|seat| !seat.has_queue()) {
+            return true;
         }
         let mut state = self.shared.lock();
         state.apply_snapshot(requested_at, used_cost, requests, now);
@@ -308,6 +353,9 @@ impl Permits {
 
     /// The status of the queue, for monitoring.
     pub fn status(&self) -> QueueStatus {
+        if let Some(seat) = &self.seat {
+            return seat.status();
+        }
         self.shared
             .lock()
             .scheduler
@@ -322,6 +370,9 @@ impl Permits {
         arrived_at: Instant,
     ) -> (QueueStatus, Vec<usize>) {
         let now = Instant::now();
+        if let Some(seat) = self.seat.as_ref().filter(|seat| !seat.has_queue()) {
+            return (seat.status(), Vec::new());
+        }
         let mut state = self.shared.lock();
         let ended = state.ended(requests, arrived_at, now);
         (state.scheduler.status(now.into_std()), ended)
@@ -330,11 +381,46 @@ impl Permits {
     /// How often upstream has refused a request for lack of units. Callers see only the refusals of
     /// requests that were refused too often.
     pub fn refusals(&self) -> u64 {
+        if let Some(seat) = &self.seat {
+            return seat.cluster_status().refusals;
+        }
         self.shared.lock().refusals
+    }
+
+    /// What is known of the cluster. `None` without one.
+    pub fn cluster_status(&self) -> Option<ClusterStatus> {
+        Some(self.seat.as_ref()?.cluster_status())
     }
 
     /// Starts requests and ends waits when it is time. Run it in a task; it never completes.
     pub async fn drive(&self) {
+        match (&self.seat, &self.link) {
+            (None, _) => self.drive_queue().await,
+            (Some(seat), None) => self.drive_seat(seat).await,
+            (Some(seat), Some(link)) => _ = tokio::join!(self.drive_seat(seat), link.run()),
+        }
+    }
+
+    /// Leaves the cluster, if it is one, so that the others need not wait for this gateway. Call it
+    /// after the last request.
+    pub async fn leave(&self) {
+        if let Some(link) = &self.link {
+            link.leave().await;
+        }
+    }
+
+    async fn drive_seat(&self, seat: &Seat) {
+        loop {
+            let woken = self.shared.driver_wake.notified();
+            let wakes_at = seat.tick();
+            tokio::select! {
+                () = sleep_until(wakes_at) => {}
+                () = woken => {}
+            }
+        }
+    }
+
+    async fn drive_queue(&self) {
         loop {
             let woken = self.shared.driver_wake.notified();
             match self.shared.advance_driver() {

@@ -5,13 +5,16 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    errors::Refusal,
     refusal_budget::RefusalBudget,
+    seat::{Refused, Seat},
     shared::Shared,
     state::{CANCELLED_COOLDOWN, PendingRequest},
     waiter::{QueuePosition, WaitTimes, granted},
 };
 use crate::{
     admission::request::{PermitRequest, Ticket},
+    cluster::message::{Again, End, RequestId, Units},
     error::{Error, Result},
 };
 
@@ -28,7 +31,7 @@ pub struct Permit {
     /// The units that it holds. Less than the cost of `request` if that was an estimate above the
     /// plan's limit.
     cost: u32,
-    ticket: Ticket,
+    claim: Claim,
     /// Since when the request has been waiting; pauses are not counted.
     since: Instant,
     waited: Duration,
@@ -37,13 +40,37 @@ pub struct Permit {
     is_over: bool,
 }
 
+/// Under which name the queue knows the request.
+#[derive(Clone, Debug)]
+pub(super) enum Claim {
+    /// In this process.
+    Ticket(Ticket),
+    /// In the cluster.
+    Cluster {
+        seat: Arc<Seat>,
+        id: RequestId,
+        /// The leader wants to know when upstream has begun to answer.
+        tell_admitted: bool,
+    },
+}
+
+impl Claim {
+    pub(super) fn in_cluster(seat: &Arc<Seat>, id: RequestId, units: Units) -> Self {
+        Self::Cluster {
+            seat: Arc::clone(seat),
+            id,
+            tell_admitted: units.tell_admitted,
+        }
+    }
+}
+
 impl Permit {
     pub(super) fn new(
         shared: Arc<Shared>,
         model: Arc<str>,
         request: PermitRequest,
         cost: u32,
-        ticket: Ticket,
+        claim: Claim,
         since: Instant,
     ) -> Self {
         Self {
@@ -51,7 +78,7 @@ impl Permit {
             model,
             request,
             cost,
-            ticket,
+            claim,
             since,
             waited: since.elapsed(),
             budget: RefusalBudget::default(),
@@ -71,15 +98,28 @@ impl Permit {
 
     /// Records that upstream has begun to answer: the units were free.
     pub fn mark_admitted(&self) {
+        let ticket = match &self.claim {
+            Claim::Ticket(ticket) => *ticket,
+            Claim::Cluster {
+                seat,
+                id,
+                tell_admitted,
+            } => {
+                if *tell_admitted {
+                    seat.tell_admitted(*id);
+                }
+                return;
+            }
+        };
         let mut state = self.shared.lock();
-        if state.mark_admitted(self.ticket, &self.model, Instant::now()) {
+        if state.mark_admitted(ticket, &self.model, Instant::now()) {
             self.shared.advance(&mut state);
         }
     }
 
     /// Gives the units back at once, because upstream has finished the request.
     pub fn finish(mut self) {
-        self.give_back(Duration::ZERO);
+        self.give_back(End::Finished);
     }
 
     /// Gives the units of a request back that failed with `error`. If upstream refused it, they are
@@ -93,10 +133,7 @@ impl Permit {
 
     /// Gives the units back at once, because the request was not sent. It is charged nothing.
     pub fn cancel_unsent(mut self) {
-        self.is_over = true;
-        let mut state = self.shared.lock();
-        state.cancel_unsent(self.ticket);
-        self.shared.advance(&mut state);
+        self.give_back(End::Unsent);
     }
 
     /// Waits for the units again, because upstream refused the request for lack of units: another
@@ -120,17 +157,29 @@ impl Permit {
         position: &QueuePosition,
     ) -> Result<Self> {
         self.is_over = true;
+        let refusal = Refusal::of(refusal);
+        self.budget
+            .spend(refusal.units.retry_after.unwrap_or_default());
+        let ticket = match &self.claim {
+            Claim::Ticket(ticket) => *ticket,
+            Claim::Cluster { .. } => {
+                let budget = self.budget;
+                let again = Again::Refused(Refused { refusal, budget });
+                let since = self.since;
+                return self.ask_again(since, None, again, position).await;
+            }
+        };
         let (grant, granted) = oneshot::channel();
         {
             let pending = self.pending(self.since, grant);
             let deadline = self.shared.wait_deadline(self.since, &self.request);
             let mut state = self.shared.lock();
-            let refused = state.refuse(self.ticket, pending, refusal, &mut self.budget, deadline);
+            let refused = state.refuse(ticket, pending, &refusal, self.budget, deadline);
             self.shared.advance(&mut state);
-            refused?;
+            refused.map_err(|rejection| rejection.into_error(&self.model))?;
         }
         let since = self.since;
-        self.reacquire(since, granted, position).await
+        self.reacquire(ticket, since, granted, position).await
     }
 
     /// Gives the units to other requests for `pause`, because the request will be sent again only
@@ -151,6 +200,15 @@ impl Permit {
         let returns_at = Instant::now() + pause;
         // After the pause, the request has waited for as long as before it.
         let since = returns_at.checked_sub(self.waited).unwrap_or(returns_at);
+        let ticket = match &self.claim {
+            Claim::Ticket(ticket) => *ticket,
+            Claim::Cluster { .. } => {
+                let again = Again::Paused { is_upstream_busy };
+                return self
+                    .ask_again(since, Some(returns_at), again, position)
+                    .await;
+            }
+        };
         let cooldown = if is_upstream_busy {
             CANCELLED_COOLDOWN
         } else {
@@ -164,10 +222,10 @@ impl Permit {
             };
             let deadline = self.shared.wait_deadline(since, &self.request);
             let mut state = self.shared.lock();
-            state.pause(self.ticket, pending, deadline, cooldown);
+            state.pause(ticket, pending, deadline, cooldown);
             self.shared.advance(&mut state);
         }
-        self.reacquire(since, granted, position).await
+        self.reacquire(ticket, since, granted, position).await
     }
 
     fn pending(&self, since: Instant, grant: oneshot::Sender<Result<u32>>) -> PendingRequest {
@@ -178,6 +236,7 @@ impl Permit {
     /// Waits for the units of the next attempt.
     async fn reacquire(
         self,
+        ticket: Ticket,
         since: Instant,
         grant: oneshot::Receiver<Result<u32>>,
         position: &QueuePosition,
@@ -187,42 +246,73 @@ impl Permit {
             before_pause: self.waited,
             before: self.request.waited,
         };
-        let cost = granted(&self.shared, self.ticket, times, grant, position).await?;
-        let mut permit = Self::new(
-            Arc::clone(&self.shared),
-            Arc::clone(&self.model),
-            self.request,
-            cost,
-            self.ticket,
-            since,
-        );
-        permit.budget = self.budget;
-        Ok(permit)
+        let cost = granted(&self.shared, ticket, times, grant, position).await?;
+        Ok(self.next(cost, Claim::Ticket(ticket), since))
     }
 
-    fn give_back(&mut self, cooldown: Duration) {
+    /// Waits for the units of the next attempt, in a cluster.
+    async fn ask_again(
+        self,
+        since: Instant,
+        pause_until: Option<Instant>,
+        again: Again<Refused>,
+        position: &QueuePosition,
+    ) -> Result<Self> {
+        let Claim::Cluster { seat, id, .. } = &self.claim else {
+            return Err(Error::internal("the request is not of the cluster"));
+        };
+        let times = WaitTimes {
+            since,
+            before_pause: self.waited,
+            before: self.request.waited,
+        };
+        let (model, request) = (&self.model, &self.request);
+        let units = seat
+            .ask_again(*id, model, request, times, pause_until, again, position)
+            .await?;
+        let claim = Claim::in_cluster(seat, *id, units);
+        Ok(self.next(units.cost, claim, since))
+    }
+
+    /// The permit of the next attempt.
+    fn next(&self, cost: u32, claim: Claim, since: Instant) -> Self {
+        let (shared, model) = (Arc::clone(&self.shared), Arc::clone(&self.model));
+        let mut permit = Self::new(shared, model, self.request, cost, claim, since);
+        permit.budget = self.budget;
+        permit
+    }
+
+    fn give_back(&mut self, end: End) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
+        let ticket = match &self.claim {
+            Claim::Ticket(ticket) => *ticket,
+            Claim::Cluster { seat, id, .. } => return seat.end(*id, end),
+        };
         let mut state = self.shared.lock();
-        if cooldown.is_zero() {
-            state.mark_admitted(self.ticket, &self.model, Instant::now());
+        match end {
+            End::Finished => {
+                state.mark_admitted(ticket, &self.model, Instant::now());
+                state.end(ticket, Duration::ZERO);
+            }
+            End::Cancelled => state.end(ticket, CANCELLED_COOLDOWN),
+            End::Unsent => state.cancel_unsent(ticket),
         }
-        state.end(self.ticket, cooldown);
         self.shared.advance(&mut state);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.give_back(CANCELLED_COOLDOWN);
+        self.give_back(End::Cancelled);
     }
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("ticket", &self.ticket)
+            .field("claim", &self.claim)
             .field("model", &self.model)
             .field("request", &self.request)
             .finish_non_exhaustive()

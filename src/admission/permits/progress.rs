@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     capacity_probe::ProbeTarget,
-    errors::wait_ended,
-    state::{PendingRequest, State, TrackedRequest},
+    errors::Rejection,
+    state::{State, TrackedRequest},
 };
 use crate::admission::request::Ticket;
 
@@ -25,10 +25,15 @@ impl State {
         self.end_expired_waits(queue_timeout, now);
         let silent_probe_at = self.admit_silent_probes(now);
         self.return_parked(now);
-        while let Some(ticket) = self.scheduler.start(now.into_std()) {
-            self.start(ticket, now);
+        if !self.is_held {
+            while let Some(ticket) = self.scheduler.start(now.into_std()) {
+                self.start(ticket, now);
+            }
+            self.start_probe(now);
+            if let Some(ticket) = self.scheduler.start_beyond_share(now.into_std()) {
+                self.start(ticket, now);
+            }
         }
-        self.start_probe(now);
         // A probe that has just started is not known to `admit_silent_probes` yet.
         let silent_probe_at =
             silent_probe_at.or_else(|| self.has_probe().then_some(now + ADMITTED_AFTER));
@@ -114,8 +119,11 @@ impl State {
     fn end_expired_waits(&mut self, queue_timeout: Duration, now: Instant) {
         for ticket in self.scheduler.expire(now.into_std()) {
             if let Some(pending) = self.take_pending(ticket) {
-                let error = wait_ended(pending.has_caller_deadline, queue_timeout);
-                let _ = pending.grant.send(Err(error));
+                let rejection = Rejection::WaitEnded {
+                    by_caller_deadline: pending.has_caller_deadline,
+                    queue_timeout,
+                };
+                self.answer(ticket, pending, Err(rejection));
             }
         }
     }
@@ -188,17 +196,16 @@ impl State {
     /// Moves a pending request that the scheduler has started to the running ones, and tells its
     /// waiter.
     fn start(&mut self, ticket: Ticket, now: Instant) {
-        let Some(PendingRequest { tracked, grant, .. }) = self.pending.remove(&ticket) else {
+        let Some(pending) = self.pending.remove(&ticket) else {
             return;
         };
         self.with_estimated_cost.remove(&ticket);
-        let cost = tracked.cost;
         let running = TrackedRequest {
             started_at: now,
-            ..tracked
+            ..pending.tracked.clone()
         };
+        let cost = running.cost;
         self.running.insert(ticket, running);
-        // If the waiter has left, it removes the request itself.
-        let _ = grant.send(Ok(cost));
+        self.answer(ticket, pending, Ok(cost));
     }
 }

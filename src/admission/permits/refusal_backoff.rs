@@ -126,7 +126,7 @@ impl RefusalBackoff {
     /// that were parked for it.
     pub(super) fn end(&mut self, model: &str) -> Vec<Ticket> {
         // The usual case.
-        if self.streaks.is_empty() && self.backoffs.is_empty() {
+        if self.is_idle() {
             return Vec::new();
         }
         self.streaks.remove(model);
@@ -138,6 +138,11 @@ impl RefusalBackoff {
             .into_keys()
             .filter(|ticket| Some(*ticket) != ended.probe)
             .collect()
+    }
+
+    /// Whether no model has been refused recently.
+    pub(super) fn is_idle(&self) -> bool {
+        self.streaks.is_empty() && self.backoffs.is_empty()
     }
 
     /// Whether requests of `model` are parked.

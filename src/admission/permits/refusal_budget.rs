@@ -12,22 +12,23 @@ const REFUSALS_MAX: u32 = 6;
 const RETRY_AFTER_SUM_MAX: Duration = Duration::from_secs(30);
 
 /// The refusals of one request.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct RefusalBudget {
-    refusals: u32,
-    retry_after_sum: Duration,
+    /// How often the request was refused.
+    pub(super) refusals: u32,
+    /// The sum of upstream's `Retry-After` times.
+    pub(super) retry_after_sum: Duration,
 }
 
 impl RefusalBudget {
-    /// How often the request was refused.
-    pub(super) fn refusals(self) -> u32 {
-        self.refusals
-    }
-
-    /// Counts a refusal with this `retry_after`. Returns `true` if the request may be sent again.
-    pub(super) fn spend(&mut self, retry_after: Duration) -> bool {
+    /// Counts a refusal with this `retry_after`.
+    pub(super) fn spend(&mut self, retry_after: Duration) {
         self.refusals += 1;
         self.retry_after_sum = self.retry_after_sum.saturating_add(retry_after);
+    }
+
+    /// Whether the request may be sent again.
+    pub(super) fn may_retry(self) -> bool {
         self.refusals < REFUSALS_MAX && self.retry_after_sum <= RETRY_AFTER_SUM_MAX
     }
 }
@@ -41,7 +42,10 @@ mod tests {
         let sent_again = |retry_after: u64| {
             let mut budget = RefusalBudget::default();
             (0..100)
-                .take_while(|_| budget.spend(Duration::from_secs(retry_after)))
+                .take_while(|_| {
+                    budget.spend(Duration::from_secs(retry_after));
+                    budget.may_retry()
+                })
                 .count()
         };
         assert_eq!([0, 2, 6, 12, 30, 31].map(sent_again), [5, 5, 5, 2, 1, 0]);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    errors::refused_too_often,
+    errors::{Refusal, Rejection},
     refusal_backoff::{PARKED_REFUSALS_MAX, PROBE_BACKOFF, ProbeDelay},
     refusal_budget::RefusalBudget,
     state::{PendingRequest, State},
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     admission::{external_usage, request::Ticket},
     clock,
-    error::{Error, Result, UnitRefusal},
+    error::UnitRefusal,
 };
 
 /// A refusal applies for the time of its `Retry-After`, and for the first of these at least, if no
@@ -23,24 +23,24 @@ const REFUSAL_VALID_FOR: (Duration, Duration) = (Duration::from_secs(2), Duratio
 
 impl State {
     /// Makes a running request `pending` again, because upstream refused it, and takes over what
-    /// the refusal says about the units. The request waits until `deadline` at most.
+    /// the refusal says about the units. The request waits until `deadline` at most. `budget` has
+    /// counted the refusal.
     ///
     /// # Errors
     ///
-    /// [`Kind::Saturated`](crate::error::Kind::Saturated) if it was refused too often, or if it may
-    /// not be sent again before `deadline`.
+    /// It was refused too often, or may not be sent again before `deadline`.
     pub(super) fn refuse(
         &mut self,
         ticket: Ticket,
         pending: PendingRequest,
-        refusal: &Error,
-        budget: &mut RefusalBudget,
+        refusal: &Refusal,
+        budget: RefusalBudget,
         deadline: Instant,
-    ) -> Result<()> {
+    ) -> Result<(), Rejection> {
         let now = Instant::now();
         let model = Arc::clone(&pending.tracked.model);
         let cost = pending.tracked.cost;
-        let units = refusal.unit_refusal().unwrap_or_default();
+        let units = refusal.units;
         let retry_after = units.retry_after.unwrap_or_default();
         self.scheduler.requeue(ticket, now.into_std());
         self.probe.cancel(ticket);
@@ -52,13 +52,13 @@ impl State {
         let verdict = self
             .backoff
             .record_refusal(&model, sent_at.into_std(), now.into_std());
-        let may_retry = budget.spend(retry_after) && now + retry_after < deadline;
+        let may_retry = budget.may_retry() && now + retry_after < deadline;
         tracing::info!(
             is_credible = verdict.is_credible,
             is_new = verdict.is_new,
             may_retry,
             retry_after_ms = clock::milliseconds(retry_after),
-            refusals = budget.refusals(),
+            refusals = budget.refusals,
             "upstream refused a request for lack of concurrency units"
         );
         self.insert_pending(ticket, pending, now);
@@ -75,7 +75,10 @@ impl State {
         };
         if has_failed {
             self.remove(ticket);
-            return Err(refused_too_often(&model, budget.refusals(), refusal));
+            return Err(Rejection::RefusedTooOften {
+                times: budget.refusals,
+                refusal: refusal.clone(),
+            });
         }
         Ok(())
     }
@@ -132,7 +135,7 @@ impl State {
         model: &Arc<str>,
         ticket: Ticket,
         is_new: bool,
-        refusal: &Error,
+        refusal: &Refusal,
         now: Instant,
     ) -> bool {
         let std_now = now.into_std();
@@ -143,10 +146,9 @@ impl State {
         } else {
             PROBE_BACKOFF.0
         };
-        let units = refusal.unit_refusal().unwrap_or_default();
         let delay = ProbeDelay {
             first_backoff,
-            retry_after: units.retry_after.unwrap_or_default(),
+            retry_after: refusal.units.retry_after.unwrap_or_default(),
         };
         let was_backing_off = self.backoff.is_backing_off(model, std_now);
         let Some(failed) = self.backoff.back_off(model, ticket, is_new, delay, std_now) else {
@@ -159,8 +161,11 @@ impl State {
         for &other in failed.iter().filter(|failed| **failed != ticket) {
             self.scheduler.remove(other, std_now);
             if let Some(pending) = self.take_pending(other) {
-                let error = refused_too_often(model, PARKED_REFUSALS_MAX, refusal);
-                let _ = pending.grant.send(Err(error));
+                let rejection = Rejection::RefusedTooOften {
+                    times: PARKED_REFUSALS_MAX,
+                    refusal: refusal.clone(),
+                };
+                self.answer(other, pending, Err(rejection));
             }
         }
         !failed.contains(&ticket)

@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::state::{PendingRequest, State, TrackedRequest};
+use super::state::{PendingRequest, PendingWaiter, State, TrackedRequest};
 use crate::{
     admission::{request::PermitRequest, settings::Settings},
     error::Result,
@@ -31,16 +31,19 @@ pub(super) struct Shared {
     /// Signals that a snapshot could let a request start.
     pub(super) snapshot_wanted: Notify,
     pub(super) is_plan_known: watch::Sender<bool>,
+    /// The requests are those of a cluster, whose seat alone moves them on.
+    pub(super) is_clustered: bool,
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, queue_timeout: Duration) -> Self {
+    pub(super) fn new(settings: Settings, queue_timeout: Duration, is_clustered: bool) -> Self {
         Self {
             queue_timeout,
             state: State::new(settings).into(),
             driver_wake: Notify::new(),
             snapshot_wanted: Notify::new(),
             is_plan_known: watch::Sender::new(false),
+            is_clustered,
         }
     }
 
@@ -52,6 +55,9 @@ impl Shared {
     /// Moves on what can move, and makes the driver wake in time for the next step. Call it after
     /// every change of the state.
     pub(super) fn advance(&self, state: &mut State) {
+        if self.is_clustered {
+            return self.driver_wake.notify_one();
+        }
         let next = state.advance(self.queue_timeout);
         self.signal_wanted_snapshot(state);
         if let Some(next) = next
@@ -70,7 +76,7 @@ impl Shared {
         state.driver_wakes_at
     }
 
-    fn signal_wanted_snapshot(&self, state: &State) {
+    pub(super) fn signal_wanted_snapshot(&self, state: &State) {
         if state.scheduler.wants_snapshot() {
             self.snapshot_wanted.notify_one();
         }
@@ -115,7 +121,7 @@ impl Shared {
                 .deadline
                 .is_some_and(|deadline| Instant::from_std(deadline) <= limit),
             returns_at: None,
-            grant,
+            waiter: PendingWaiter::Task(grant),
         }
     }
 }

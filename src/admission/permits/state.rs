@@ -10,15 +10,18 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{capacity_probe::CapacityProbe, plan::PlanLimit, refusal_backoff::RefusalBackoff};
+use super::{
+    capacity_probe::CapacityProbe, errors::Rejection, plan::PlanLimit,
+    refusal_backoff::RefusalBackoff,
+};
 use crate::{
     admission::{
         external_usage::{LAG, RequestMatcher},
-        request::Ticket,
+        request::{EnqueueError, PermitRequest, Ticket},
         scheduler::Scheduler,
         settings::Settings,
     },
-    error::Result,
+    error::Error,
 };
 
 /// How long the units of a cancelled request are kept back: the time that upstream needs to notice
@@ -60,6 +63,10 @@ pub(super) struct State {
     pub(super) feed_matcher: RequestMatcher,
     /// Finds them in requested snapshots, which are fresher.
     pub(super) requested_matcher: RequestMatcher,
+    /// No request may start.
+    pub(super) is_held: bool,
+    /// What became of requests whose waiter is not a task of this process.
+    pub(super) answers: Vec<(Ticket, Result<u32, Rejection>)>,
 }
 
 /// A request that waits for its units.
@@ -71,8 +78,16 @@ pub(super) struct PendingRequest {
     pub(super) has_caller_deadline: bool,
     /// When it returns to the queue, if it is parked until a certain time.
     pub(super) returns_at: Option<Instant>,
-    /// Sends the cost of the request when it starts, or why it does not start.
-    pub(super) grant: oneshot::Sender<Result<u32>>,
+    /// Who is told the cost of the request when it starts, or why it does not start.
+    pub(super) waiter: PendingWaiter,
+}
+
+/// Who waits for a request.
+pub(super) enum PendingWaiter {
+    /// A task.
+    Task(oneshot::Sender<Result<u32, Error>>),
+    /// The cluster, which takes [`State::answers`].
+    Cluster,
 }
 
 /// A request of the gateway, as upstream may list it in a snapshot.
@@ -104,6 +119,66 @@ impl State {
             ignored_messages: 0,
             feed_matcher: RequestMatcher::default(),
             requested_matcher: RequestMatcher::default(),
+            is_held: false,
+            answers: Vec::new(),
+        }
+    }
+
+    /// Forgets all requests, because another gateway has them now, or tells of them again. What is
+    /// known of the plan stays.
+    pub(super) fn begin_again(&mut self) {
+        let empty = Self::new(self.scheduler.settings());
+        *self = Self {
+            plan: std::mem::take(&mut self.plan),
+            refusal_limit: self.refusal_limit,
+            refusals: self.refusals,
+            ignored_messages: self.ignored_messages,
+            ..empty
+        };
+        self.apply_plan(Instant::now());
+    }
+
+    /// The model of a running request.
+    pub(super) fn model_of(&self, ticket: Ticket) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.running.get(&ticket)?.model))
+    }
+
+    /// Puts a request for `model` into the queue that has been waiting since `since`. Its `cost` is
+    /// bounded, and its `deadline` is that of its wait.
+    ///
+    /// # Errors
+    /// The scheduler does not accept it.
+    pub(super) fn enqueue(
+        &mut self,
+        model: &str,
+        request: PermitRequest,
+        since: Instant,
+        now: Instant,
+    ) -> Result<Ticket, EnqueueError> {
+        let (since, now) = (since.into_std(), now.into_std());
+        if self.backoff.is_backing_off(model, now) {
+            let ticket = self.scheduler.enqueue_parked(now, since, request)?;
+            self.backoff.add_new_member(model, ticket);
+            return Ok(ticket);
+        }
+        self.scheduler.enqueue_since(now, since, request)
+    }
+
+    /// Tells what became of a pending request.
+    pub(super) fn answer(
+        &mut self,
+        ticket: Ticket,
+        pending: PendingRequest,
+        answer: Result<u32, Rejection>,
+    ) {
+        match pending.waiter {
+            // If the waiter has left, it removes the request itself.
+            PendingWaiter::Task(grant) => {
+                let model = pending.tracked.model;
+                let answer = answer.map_err(|rejection| rejection.into_error(&model));
+                _ = grant.send(answer);
+            }
+            PendingWaiter::Cluster => self.answers.push((ticket, answer)),
         }
     }
 

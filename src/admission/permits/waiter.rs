@@ -8,9 +8,10 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::shared::Shared;
+use super::{seat::Seat, shared::Shared};
 use crate::{
     admission::request::Ticket,
+    cluster::message::RequestId,
     error::{Error, Result},
 };
 
@@ -44,9 +45,15 @@ enum Seen {
 /// A request that waits now.
 #[derive(Clone)]
 struct Waiting {
-    shared: Arc<Shared>,
-    ticket: Ticket,
+    place: Place,
     times: WaitTimes,
+}
+
+/// Where it waits.
+#[derive(Clone)]
+enum Place {
+    Queue { shared: Arc<Shared>, ticket: Ticket },
+    Cluster { seat: Arc<Seat>, id: RequestId },
 }
 
 /// When a request began to wait.
@@ -69,10 +76,17 @@ impl WaitTimes {
 impl Waiting {
     /// `None` if it does not wait any more.
     fn wait(&self) -> Option<Wait> {
-        let state = self.shared.lock();
+        let (requests_ahead, units) = match &self.place {
+            Place::Queue { shared, ticket } => {
+                let state = shared.lock();
+                let ahead = state.scheduler.requests_ahead(*ticket)?;
+                (ahead, state.pending.get(ticket)?.tracked.cost)
+            }
+            Place::Cluster { seat, id } => seat.place(*id)?,
+        };
         Some(Wait {
-            requests_ahead: Some(state.scheduler.requests_ahead(self.ticket)?),
-            units: state.pending.get(&self.ticket)?.tracked.cost,
+            requests_ahead: Some(requests_ahead),
+            units,
             waited: self.times.waited(),
         })
     }
@@ -112,6 +126,28 @@ impl QueuePosition {
         }
     }
 
+    pub(super) fn set_waiting_in_cluster(&self, seat: &Arc<Seat>, id: RequestId, times: WaitTimes) {
+        self.set(|| {
+            let seat = Arc::clone(seat);
+            let place = Place::Cluster { seat, id };
+            Seen::Waiting(Waiting { place, times })
+        });
+    }
+
+    pub(super) fn set_started(&self, units: u32, times: WaitTimes) {
+        self.set(|| {
+            Seen::Started(Wait {
+                requests_ahead: None,
+                units,
+                waited: times.waited(),
+            })
+        });
+    }
+
+    pub(super) fn set_nothing(&self) {
+        self.set(|| Seen::Nothing);
+    }
+
     fn set(&self, seen: impl FnOnce() -> Seen) {
         if let Some(mut place) = self.lock() {
             *place = seen();
@@ -140,7 +176,7 @@ struct Waiter<'a> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.position.set(|| Seen::Nothing);
+        self.position.set_nothing();
         let mut state = self.shared.lock();
         state.remove(self.ticket);
         self.shared.advance(&mut state);
@@ -162,22 +198,14 @@ pub(super) async fn granted(
         position,
     };
     position.set(|| {
-        Seen::Waiting(Waiting {
-            shared: Arc::clone(shared),
-            ticket,
-            times,
-        })
+        let shared = Arc::clone(shared);
+        let place = Place::Queue { shared, ticket };
+        Seen::Waiting(Waiting { place, times })
     });
     let cost = grant
         .await
         .unwrap_or_else(|_| Err(Error::internal("a waiting request was lost")))?;
-    position.set(|| {
-        Seen::Started(Wait {
-            requests_ahead: None,
-            units: cost,
-            waited: times.waited(),
-        })
-    });
+    position.set_started(cost, times);
     // The request runs, and the permit will end it.
     std::mem::forget(waiter);
     Ok(cost)

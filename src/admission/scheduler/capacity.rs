@@ -86,6 +86,12 @@ impl Scheduler {
         self.headroom.reset(external_units);
     }
 
+    /// Leaves this number of units to other processes, whether they use them or not. 0 to use all
+    /// that are free.
+    pub fn leave_units(&mut self, units: u32) {
+        self.headroom.leave(units);
+    }
+
     /// Whether only a refusal says that other processes hold units.
     pub fn is_external_usage_from_refusal(&self) -> bool {
         self.headroom.is_from_refusal() && self.headroom.external_units() > 0

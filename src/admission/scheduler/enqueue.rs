@@ -31,6 +31,21 @@ impl Scheduler {
         now: Instant,
         request: PermitRequest,
     ) -> Result<Ticket, EnqueueError> {
+        self.enqueue_since(now, now, request)
+    }
+
+    /// As [`Self::enqueue`], for a request that has been waiting since `since`, elsewhere. Its
+    /// position is behind the requests that are in the queue already.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Self::enqueue`].
+    pub fn enqueue_since(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        request: PermitRequest,
+    ) -> Result<Ticket, EnqueueError> {
         let request = with_positive_weight(request);
         self.check_plan(&request)?;
         self.check_key_limit(&request)?;
@@ -38,13 +53,13 @@ impl Scheduler {
         if self.must_be_held_back(&request, None) || !self.can_start_at_once(now, request.cost) {
             self.check_queue(now, &request)?;
         }
-        let (ticket, waiting) = self.new_waiting(now, request);
+        let (ticket, waiting) = self.new_waiting(since, request);
         self.insert_waiting_or_hold_back(ticket, waiting, now);
         Ok(ticket)
     }
 
     /// Adds a request that must not start yet, even if units are free. It is parked until
-    /// [`Self::unpark`].
+    /// [`Self::unpark`]. It has been waiting since `since`.
     ///
     /// # Errors
     ///
@@ -52,13 +67,14 @@ impl Scheduler {
     pub fn enqueue_parked(
         &mut self,
         now: Instant,
+        since: Instant,
         request: PermitRequest,
     ) -> Result<Ticket, EnqueueError> {
         let request = with_positive_weight(request);
         self.check_plan(&request)?;
         self.check_key_limit(&request)?;
         self.check_queue(now, &request)?;
-        let (ticket, waiting) = self.new_waiting(now, request);
+        let (ticket, waiting) = self.new_waiting(since, request);
         self.insert_parked(ticket, waiting);
         Ok(ticket)
     }
@@ -127,14 +143,18 @@ impl Scheduler {
         expired
     }
 
-    fn new_waiting(&mut self, now: Instant, request: PermitRequest) -> (Ticket, WaitingRequest) {
+    pub(super) fn new_waiting(
+        &mut self,
+        since: Instant,
+        request: PermitRequest,
+    ) -> (Ticket, WaitingRequest) {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let Caller { key, weight } = request.caller;
         self.accounts.entry(key).or_default().weight = weight;
         let waiting = WaitingRequest {
             request,
-            arrived: now,
+            arrived: since,
             due_at: None,
             has_run: false,
         };
@@ -187,7 +207,7 @@ impl Scheduler {
     }
 }
 
-fn with_positive_weight(request: PermitRequest) -> PermitRequest {
+pub(super) fn with_positive_weight(request: PermitRequest) -> PermitRequest {
     let Caller { key, weight } = request.caller;
     PermitRequest {
         caller: Caller {

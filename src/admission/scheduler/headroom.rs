@@ -39,6 +39,8 @@ const SNAPSHOTS_LOST_AFTER: Duration = Duration::from_secs(7);
 #[derive(Debug, Default)]
 pub(super) struct Headroom {
     external_units: u32,
+    /// The units that are left to others, whether they use them or not.
+    left_units: u32,
     /// When external usage was last seen.
     usage_seen_at: Option<Instant>,
     /// When the last snapshot came.
@@ -56,9 +58,30 @@ pub(super) struct Headroom {
 }
 
 impl Headroom {
-    /// The units that other processes hold, as far as is known.
+    /// The units that other processes hold, as far as is known, or may take at any time.
     pub(super) fn external_units(&self) -> u32 {
+        self.external_units.max(self.left_units)
+    }
+
+    /// The units that other processes hold, as far as is known.
+    pub(super) fn seen_units(&self) -> u32 {
         self.external_units
+    }
+
+    /// The units that are left to other processes.
+    pub(super) fn left_units(&self) -> u32 {
+        self.left_units
+    }
+
+    /// Whether the last snapshot describes the present.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        let age = |at: Instant| now.saturating_duration_since(at);
+        self.fresh_at.is_some_and(|at| age(at) <= FRESH_FOR)
+    }
+
+    /// Leaves this number of units to other processes, whether they use them or not.
+    pub(super) fn leave(&mut self, units: u32) {
+        self.left_units = units;
     }
 
     /// Takes over a snapshot: one that was requested at `requested_at`, or one of the feed. A
@@ -183,8 +206,7 @@ impl Headroom {
         let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
         let is_usage_expected =
             age(self.usage_seen_at).is_some_and(|age| age <= EXTERNAL_USAGE_EXPECTED_FOR);
-        let is_stale = age(self.fresh_at).is_none_or(|age| age > FRESH_FOR);
         let has_snapshots = age(self.snapshot_at).is_some_and(|age| age < SNAPSHOTS_LOST_AFTER);
-        headroom > 0 && is_usage_expected && is_stale && has_snapshots
+        headroom > 0 && is_usage_expected && !self.is_fresh(now) && has_snapshots
     }
 }

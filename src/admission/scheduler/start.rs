@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{
     claims::CreditAccrual,
-    state::{Reservation, RunningRequest, Scheduler},
+    enqueue::with_positive_weight,
+    state::{Reservation, RunningRequest, Scheduler, WaitingRequest},
     work::Work,
 };
 use crate::admission::request::{PerPriority, PermitRequest, Priority, Ticket};
@@ -51,6 +52,46 @@ impl Scheduler {
         let ticket = due.or_else(|| Some(self.next_in_order(cost_max, cost_max)?.1.ticket))?;
         self.start_request(ticket, now);
         Some(ticket)
+    }
+
+    /// Starts a request that costs more than is left to this process ([`Self::leave_units`]), if a
+    /// snapshot that describes the present shows that all its units are free.
+    pub fn start_beyond_share(&mut self, now: Instant) -> Option<Ticket> {
+        let units = self.units()?;
+        let share = units.saturating_sub(self.headroom.left_units());
+        if share == units || self.waiting.is_empty() {
+            return None;
+        }
+        let larger = |cost_max: u32| {
+            let mut queues = Priority::ALL.iter().map(|&class| self.queues.of(class));
+            queues.find_map(|queue| queue.first_within(share.saturating_add(1)..=cost_max))
+        };
+        larger(units)?;
+        if !self.headroom.is_fresh(now) {
+            self.headroom.set_snapshot_wanted(true, now);
+            return None;
+        }
+        let used = self.headroom.seen_units().saturating_add(self.held());
+        let ticket = larger(units.saturating_sub(used))?.ticket;
+        self.start_request(ticket, now);
+        Some(ticket)
+    }
+
+    /// Adds a request that has been running since `started_at`, under another scheduler of the
+    /// account. It holds its units, whether they are free or not.
+    pub fn adopt(&mut self, now: Instant, started_at: Instant, request: PermitRequest) -> Ticket {
+        self.end_cooldowns(now);
+        let (ticket, waiting) = self.new_waiting(started_at, with_positive_weight(request));
+        let waiting = WaitingRequest {
+            has_run: true,
+            ..waiting
+        };
+        self.insert_waiting(ticket, waiting, now);
+        self.start_request(ticket, now);
+        if let Some(running) = self.running.get_mut(&ticket) {
+            running.started = started_at;
+        }
+        ticket
     }
 
     /// Whether a new snapshot could let a request start. The last [`Self::start`] returned `None`

@@ -172,6 +172,11 @@ impl Scheduler {
         }
     }
 
+    /// How it decides.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// The units of the plan, as far as is known; `None` if no limit is known.
     pub fn units(&self) -> Option<u32> {
         [self.capacity, self.refusal_capacity]

@@ -1,13 +1,16 @@
 //! The lease of the leader, and the way of messages through Redis.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     queue::{Fifo, Late},
     world::{Happens, World},
 };
 use crate::cluster::{
-    leader::Leader,
+    leader::{Before, Leader},
     member::Event,
     message::{Epoch, LeaderMessage, MemberId, MemberMessage},
 };
@@ -27,7 +30,7 @@ impl World {
                 if holder == id {
                     self.lease = Some((holder, epoch, now + LEASE));
                     if let Some(leader) = &mut self.nodes[index].leader {
-                        leader.renew(now + LEASE);
+                        leader.renew(now, now + LEASE);
                     }
                 } else {
                     // A leader that has lost its lease.
@@ -38,7 +41,11 @@ impl World {
                 self.last_epoch += 1;
                 let epoch = Epoch(self.last_epoch);
                 self.lease = Some((id, epoch, now + LEASE));
-                let leader = Leader::new(now, epoch, now + LEASE, known, Fifo::new(self.capacity));
+                let before = Before {
+                    members: known.map(BTreeSet::from_iter),
+                    lost: BTreeSet::new(),
+                };
+                let leader = Leader::new(now, epoch, now + LEASE, before, Fifo::new(self.capacity));
                 self.nodes[index].leader = Some(leader);
                 self.log(format!("{id:?} leads {epoch:?}"));
             }

@@ -62,7 +62,8 @@ impl History {
                     number: take(next_number),
                 });
                 let name = format!("env-{}", u64::from(known.name) + 1);
-                (digest, Identity::configured(name, known.number, weight))
+                let identity = Identity::configured(name, known.number, digest.number(), weight);
+                (digest, identity)
             })
             .collect()
     }

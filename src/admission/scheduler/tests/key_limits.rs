@@ -12,7 +12,7 @@ fn limited(cost: u32) -> PermitRequest {
 
 fn in_use(bench: &Bench, key: u32) -> u32 {
     let status = bench.status();
-    let key = status.keys.iter().find(|one| one.key == KeyId(key));
+    let key = status.keys.iter().find(|one| one.key == KeyId(key.into()));
     key.unwrap().in_use
 }
 

@@ -51,7 +51,7 @@ fn starts_of(bench: &mut Bench, key: u32, of: usize, service: Duration) -> usize
     let starts = order
         .iter()
         .take(of)
-        .filter(|ticket| bench.keys[ticket] == KeyId(key));
+        .filter(|ticket| bench.keys[ticket] == KeyId(key.into()));
     starts.count()
 }
 

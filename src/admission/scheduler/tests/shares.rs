@@ -104,7 +104,7 @@ proptest! {
         while simulation.bench.now - begin < long {
             for (ticket, started) in simulation.step(|_| Duration::ZERO) {
                 let now = simulation.bench.now;
-                let number = started.caller.key.0;
+                let number = started.caller.key.0 as u32;
                 let key = &keys[number as usize];
                 let service = dice.service(key.service_ms);
                 work[number as usize] += f64::from(key.cost) * service.as_secs_f64();

@@ -26,7 +26,7 @@ pub(super) fn request() -> PermitRequest {
 impl PermitRequest {
     pub(super) fn key(self, key: u32, weight: u32) -> Self {
         let caller = Caller {
-            key: KeyId(key),
+            key: KeyId(key.into()),
             weight,
         };
         Self { caller, ..self }

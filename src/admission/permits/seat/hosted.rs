@@ -1,0 +1,333 @@
+//! The scheduler as the queue of the cluster: its requests are those of all members.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::Instant as TokioInstant;
+
+use super::super::{
+    errors::{Refusal, Rejection},
+    refusal_budget::RefusalBudget,
+    shared::Shared,
+    state::{CANCELLED_COOLDOWN, PendingRequest, PendingWaiter, State, TrackedRequest},
+};
+use crate::{
+    admission::{
+        external_usage::LAG,
+        request::{PermitRequest, Ticket},
+    },
+    cluster::{
+        message::{Again, End, Units},
+        queue::{Arrival, Outcome, Queue},
+    },
+};
+
+/// For how long the units of a request are kept back whose member is gone. Then the account's
+/// snapshots count them as external usage, if upstream still works on it.
+const ABANDONED_COOLDOWN: Duration = LAG.saturating_mul(2);
+
+/// Members are gone for good if a snapshot that came so late after their last message shows no
+/// external usage.
+const LOST_SHOWN_AFTER: Duration = LAG.saturating_mul(2);
+
+/// Without such a snapshot they are gone after this time. A gateway that cannot reach Redis for
+/// longer uses its share all the same, and upstream may refuse requests then.
+const LOST_FOR_MAX: Duration = Duration::from_secs(600);
+
+/// For how long a new leader waits for a snapshot if members are lost, before requests start.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
+
+/// What the queue must know of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::admission::permits) struct Asked {
+    pub(in crate::admission::permits) model: Arc<str>,
+    /// Its cost may be an estimate above the plan's limit. Its deadline is the end of its wait.
+    pub(in crate::admission::permits) request: PermitRequest,
+    /// The caller's own deadline ends the wait, and not the longest wait of the queue.
+    pub(in crate::admission::permits) has_caller_deadline: bool,
+}
+
+/// A refusal of upstream, and all refusals of the request so far.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::admission::permits) struct Refused {
+    pub(in crate::admission::permits) refusal: Refusal,
+    pub(in crate::admission::permits) budget: RefusalBudget,
+}
+
+/// The part of the plan's units that the queue gives out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Part {
+    /// All of them.
+    Whole,
+    /// The others are left to `lost` of `members`.
+    WithoutLost { lost: usize, members: usize },
+    /// The share of one member: that with this `rank` among them, from 0. Without members, nothing.
+    ShareOf { rank: usize, members: usize },
+}
+
+impl Part {
+    /// How many of `units` are left to others.
+    fn left(self, units: u32) -> u32 {
+        let of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        match self {
+            Self::Whole => 0,
+            Self::WithoutLost { lost, members } => {
+                units.saturating_mul(of(lost)).div_ceil(of(members).max(1))
+            }
+            Self::ShareOf { members: 0, .. } => units,
+            Self::ShareOf { rank, members } => {
+                let members = of(members);
+                let rest = u32::from(of(rank) < units % members);
+                units - units / members - rest
+            }
+        }
+    }
+}
+
+/// The scheduler, as the leader's queue.
+#[derive(Clone)]
+pub(super) struct Hosted {
+    shared: Arc<Shared>,
+    part: Part,
+    /// Since when members are lost.
+    lost_since: Option<Instant>,
+    next_wake: Option<TokioInstant>,
+}
+
+impl Hosted {
+    /// An empty queue. What is known of the plan stays.
+    pub(super) fn new(shared: Arc<Shared>, part: Part) -> Self {
+        shared.lock().begin_again();
+        // What others use is not known yet.
+        shared.snapshot_wanted.notify_one();
+        Self {
+            shared,
+            part,
+            lost_since: None,
+            next_wake: None,
+        }
+    }
+
+    /// When the queue must advance even if nothing happens.
+    pub(super) fn next_wake(&self) -> Option<TokioInstant> {
+        self.next_wake
+    }
+
+    /// Whether it is known what the lost members hold, or whether it does not become known.
+    fn knows_lost(&self, state: &State) -> bool {
+        let waits = |since| TokioInstant::from_std(since).elapsed() < SNAPSHOT_WAIT;
+        state.last_snapshot.is_some() || !self.lost_since.is_some_and(waits)
+    }
+
+    fn pending(&self, state: &State, asked: &Asked, now: TokioInstant) -> PendingRequest {
+        let request = &asked.request;
+        let cost = match request.is_cost_estimated {
+            true => state.bounded_cost(request.cost),
+            false => request.cost,
+        };
+        PendingRequest {
+            tracked: TrackedRequest {
+                model: Arc::clone(&asked.model),
+                cost,
+                started_at: now,
+            },
+            estimated_cost: request.is_cost_estimated.then_some(request.cost),
+            has_caller_deadline: asked.has_caller_deadline,
+            returns_at: None,
+            waiter: PendingWaiter::Cluster,
+        }
+    }
+}
+
+impl Queue for Hosted {
+    type Request = Asked;
+    type Refusal = Refused;
+    type Ticket = Ticket;
+    type Error = Rejection;
+
+    fn enqueue(&mut self, now: Instant, arrival: Arrival<Asked>) -> Result<Ticket, Rejection> {
+        let mut state = self.shared.lock();
+        let now = TokioInstant::from_std(now);
+        let asked = arrival.request;
+        let mut pending = self.pending(&state, &asked, now);
+        let request = PermitRequest {
+            cost: pending.tracked.cost,
+            ..asked.request
+        };
+        let since = TokioInstant::from_std(arrival.since);
+        let ticket = match arrival.pause_until {
+            Some(until) => {
+                pending.returns_at = Some(TokioInstant::from_std(until));
+                let since = since.into_std();
+                state
+                    .scheduler
+                    .enqueue_parked(now.into_std(), since, request)
+            }
+            None => state.enqueue(&asked.model, request, since, now),
+        };
+        let ticket = ticket.map_err(Rejection::NotAccepted)?;
+        state.insert_pending(ticket, pending, now);
+        Ok(ticket)
+    }
+
+    fn adopt(&mut self, now: Instant, started_at: Instant, cost: u32, asked: Asked) -> Ticket {
+        let mut state = self.shared.lock();
+        let request = PermitRequest {
+            cost,
+            is_cost_estimated: false,
+            ..asked.request
+        };
+        let ticket = state.scheduler.adopt(now, started_at, request);
+        let running = TrackedRequest {
+            model: asked.model,
+            cost,
+            started_at: TokioInstant::from_std(started_at),
+        };
+        state.running.insert(ticket, running);
+        ticket
+    }
+
+    fn advance(&mut self, _: Instant, may_start: bool) -> Vec<Outcome<Ticket, Rejection>> {
+        let mut state = self.shared.lock();
+        let units = state.scheduler.units().unwrap_or_default();
+        state.scheduler.leave_units(self.part.left(units));
+        let is_known = *self.shared.is_plan_known.borrow() && self.knows_lost(&state);
+        state.is_held = !(may_start && is_known);
+        self.next_wake = state.advance(self.shared.queue_timeout);
+        self.shared.signal_wanted_snapshot(&state);
+        let tell_admitted = !state.backoff.is_idle() || state.probe.running().is_some();
+        std::mem::take(&mut state.answers)
+            .into_iter()
+            .map(|(ticket, answer)| match answer {
+                Ok(cost) => {
+                    let units = Units {
+                        cost,
+                        tell_admitted,
+                    };
+                    Outcome::Started(ticket, units)
+                }
+                Err(rejection) => Outcome::Rejected(ticket, rejection),
+            })
+            .collect()
+    }
+
+    fn put_back(&mut self, now: Instant, ticket: Ticket) {
+        let mut state = self.shared.lock();
+        let Some(tracked) = state.running.remove(&ticket) else {
+            return;
+        };
+        state.backoff.remove_member(&tracked.model, ticket);
+        state.probe.cancel(ticket);
+        state.scheduler.requeue(ticket, now);
+        let pending = PendingRequest {
+            tracked,
+            estimated_cost: None,
+            has_caller_deadline: false,
+            returns_at: None,
+            waiter: PendingWaiter::Cluster,
+        };
+        state.insert_pending(ticket, pending, TokioInstant::from_std(now));
+    }
+
+    fn wait_again(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        arrival: Arrival<Asked>,
+        again: Again<Refused>,
+    ) -> Result<(), Rejection> {
+        let mut state = self.shared.lock();
+        let now = TokioInstant::from_std(now);
+        let asked = arrival.request;
+        let mut pending = self.pending(&state, &asked, now);
+        if let Some(tracked) = state.running.get(&ticket) {
+            pending.tracked.cost = tracked.cost;
+        }
+        let queue_end = now + self.shared.queue_timeout;
+        let deadline = asked.request.deadline;
+        let deadline = deadline.map_or(queue_end, TokioInstant::from_std);
+        match again {
+            Again::Refused(refused) => {
+                let Refused { refusal, budget } = refused;
+                state.refuse(ticket, pending, &refusal, budget, deadline)
+            }
+            Again::Paused { is_upstream_busy } => {
+                let cooldown = match is_upstream_busy {
+                    true => CANCELLED_COOLDOWN,
+                    false => Duration::ZERO,
+                };
+                // A pause that is over already ends at once.
+                let until = arrival.pause_until.map_or(now, TokioInstant::from_std);
+                pending.returns_at = Some(until);
+                state.pause(ticket, pending, deadline, cooldown);
+                Ok(())
+            }
+        }
+    }
+
+    fn admitted(&mut self, now: Instant, ticket: Ticket) {
+        let mut state = self.shared.lock();
+        if let Some(model) = state.model_of(ticket) {
+            state.mark_admitted(ticket, &model, TokioInstant::from_std(now));
+        }
+    }
+
+    fn remove(&mut self, _: Instant, ticket: Ticket) {
+        self.shared.lock().remove(ticket);
+    }
+
+    fn end(&mut self, now: Instant, ticket: Ticket, end: End) {
+        let mut state = self.shared.lock();
+        match end {
+            End::Finished => {
+                if let Some(model) = state.model_of(ticket) {
+                    state.mark_admitted(ticket, &model, TokioInstant::from_std(now));
+                }
+                state.end(ticket, Duration::ZERO);
+            }
+            End::Cancelled => state.end(ticket, CANCELLED_COOLDOWN),
+            End::Unsent => state.cancel_unsent(ticket),
+        }
+    }
+
+    fn abandon(&mut self, now: Instant, ticket: Ticket) {
+        let mut state = self.shared.lock();
+        // It is not remembered as the gateway's own: from now on the snapshots tell of it.
+        if let Some(tracked) = state.running.remove(&ticket) {
+            state.backoff.remove_member(&tracked.model, ticket);
+        }
+        state.probe.cancel(ticket);
+        state.scheduler.release(ticket, now, ABANDONED_COOLDOWN);
+    }
+
+    fn requests_ahead(&self, ticket: Ticket) -> Option<u32> {
+        let ahead = self.shared.lock().scheduler.requests_ahead(ticket)?;
+        u32::try_from(ahead).ok()
+    }
+
+    fn leave_to_lost(&mut self, now: Instant, lost: usize, all: usize) -> bool {
+        if matches!(self.part, Part::ShareOf { .. }) {
+            return true;
+        }
+        if lost == 0 {
+            (self.lost_since, self.part) = (None, Part::Whole);
+            return true;
+        }
+        let since = *self.lost_since.get_or_insert(now);
+        let shows_no_usage =
+            self.shared
+                .lock()
+                .last_snapshot
+                .is_some_and(|(external_units, at)| {
+                    external_units == 0 && at.into_std() >= since + LOST_SHOWN_AFTER
+                });
+        if shows_no_usage || now >= since + LOST_FOR_MAX {
+            (self.lost_since, self.part) = (None, Part::Whole);
+            return false;
+        }
+        self.part = Part::WithoutLost { lost, members: all };
+        true
+    }
+}

@@ -1,0 +1,120 @@
+//! Gateways without a leader, and without Redis.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn without_a_leader_requests_wait_until_their_deadline_and_no_longer() {
+    let cluster = Cluster::new(2, 1).await;
+    // No message is carried from here on.
+    let asked = cluster.ask(1, 1);
+    sleep(QUEUE_TIMEOUT + Duration::from_secs(1)).await;
+    let error = asked.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), "queue_timeout", "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_gateway_held_is_kept_back_until_the_account_shows_that_it_is_free() {
+    let cluster = Cluster::new(2, 2).await;
+    let _held = cluster.start(1, 1).await;
+    let (_own, waiting) = (cluster.start(0, 1).await, cluster.ask(0, 1));
+    cluster.settle().await;
+    // The second gateway falls silent.
+    for _ in 0..8 {
+        sleep(Duration::from_millis(500)).await;
+        cluster.see([0]);
+    }
+    let status = cluster.gateways[0].status();
+    assert_eq!((status.in_use, status.cooldown_units), (1, 1));
+    for _ in 0..12 {
+        sleep(Duration::from_millis(500)).await;
+        cluster.see([0]);
+    }
+    assert!(
+        !waiting.is_finished(),
+        "its share is left to it: it may only be cut off"
+    );
+    let own = [ListedRequest {
+        model: MODEL,
+        cost: 1,
+        duration: Duration::from_secs(10),
+    }];
+    cluster.gateways[0].apply_snapshot(None, Some(2), 1, &own);
+    for _ in 0..2 {
+        sleep(Duration::from_millis(500)).await;
+        cluster.see([0]);
+    }
+    assert!(waiting.is_finished(), "the account shows that it is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_redis_each_gateway_uses_its_share_and_never_the_whole_plan() {
+    let cluster = Cluster::new(2, 3).await;
+    let running = cluster.start(1, 1).await;
+    sleep(LEASE).await;
+    cluster.miss(0);
+    cluster.miss(1);
+    let asked: Vec<_> = [0, 0, 0, 1, 1, 1]
+        .map(|gateway| cluster.ask(gateway, 1))
+        .into();
+    sleep(Duration::from_secs(1)).await;
+    let started = asked.iter().filter(|asked| asked.is_finished()).count();
+    assert_eq!(
+        started, 2,
+        "two of the first, and one of the second runs already"
+    );
+    assert_eq!(
+        cluster.gateways[0].cluster_status().unwrap().role,
+        Role::Alone
+    );
+    running.finish();
+    // Redis is back.
+    cluster.see(0..2);
+    cluster.settle().await;
+    let started = asked.iter().filter(|asked| asked.is_finished()).count();
+    assert_eq!((started, cluster.in_use()), (3, 3), "one queue again");
+    assert_eq!(
+        cluster.gateways[1].cluster_status().unwrap().role,
+        Role::Following
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_redis_a_request_above_the_share_starts_only_if_a_snapshot_shows_room() {
+    let cluster = Cluster::new(2, 4).await;
+    sleep(LEASE).await;
+    cluster.miss(0);
+    let large = cluster.ask(0, 4);
+    sleep(Duration::from_secs(1)).await;
+    assert!(!large.is_finished());
+    let others = [ListedRequest {
+        model: "x/y",
+        cost: 1,
+        duration: Duration::from_secs(90),
+    }];
+    let now = tokio::time::Instant::now();
+    cluster.gateways[0].apply_snapshot(Some(now), Some(4), 1, &others);
+    sleep(Duration::from_millis(1)).await;
+    assert!(!large.is_finished(), "three units are free");
+    sleep(Duration::from_secs(1)).await;
+    let now = tokio::time::Instant::now();
+    cluster.gateways[0].apply_snapshot(Some(now), Some(4), 0, &[]);
+    sleep(Duration::from_millis(1)).await;
+    assert!(large.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_cannot_renew_its_lease_starts_nothing_more() {
+    let cluster = Cluster::new(2, 2).await;
+    for _ in 0..29 {
+        sleep(LEASE / 30).await;
+        cluster.carry().await;
+    }
+    cluster.start(1, 1).await.finish();
+    sleep(LEASE / 30).await;
+    let asked = cluster.ask(1, 1);
+    cluster.settle().await;
+    assert!(!asked.is_finished());
+    cluster.see(0..2);
+    cluster.settle().await;
+    assert!(asked.is_finished());
+}

@@ -1,0 +1,40 @@
+//! The state of the cluster's queue, for monitoring on every gateway.
+
+use std::time::Duration;
+
+use crate::{admission::status::QueueStatus, cluster::message::MemberId};
+
+/// What the leader tells to all.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct View {
+    pub(super) status: QueueStatus,
+    /// How often upstream has refused a request for lack of units, since the leader's start.
+    pub(super) refusals: u64,
+}
+
+/// What this gateway does in the cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// It has the queue.
+    Leading,
+    /// Another gateway has the queue.
+    Following,
+    /// It cannot reach Redis, and uses its own share.
+    Alone,
+}
+
+/// What this gateway knows of its cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterStatus {
+    /// What it does.
+    pub role: Role,
+    /// How many gateways there are, this one too.
+    pub members: usize,
+    /// Who leads. `None` before the first contact with Redis.
+    pub leader: Option<MemberId>,
+    /// How often upstream has refused a request of the cluster for lack of units, since the start of
+    /// the gateway that leads.
+    pub refusals: u64,
+    /// How long this gateway has not heard of the leader.
+    pub silent_for: Duration,
+}
