@@ -12,7 +12,8 @@
 //!
 //! - `request`: what a request asks for ([`PermitRequest`]), and why it can be rejected.
 //! - [`cost`]: how many units a model costs.
-//! - `settings`, `status`: the options, and what monitoring sees.
+//! - `settings`, `status`: the options, and what monitoring sees. `outlook`: what a request would
+//!   meet in the queue.
 //! - [`external_usage`]: finds in upstream's snapshots how many units other processes hold.
 //! - `scheduler`: the order of requests and all decisions ([`Scheduler`]). It is pure: no I/O, no
 //!   task, no clock and no randomness.
@@ -81,12 +82,14 @@
 pub mod cost;
 pub mod external_usage;
 
+mod outlook;
 mod permits;
 mod request;
 mod scheduler;
 mod settings;
 mod status;
 
+pub use outlook::Outlook;
 pub use permits::{ClusterStatus, Permit, Permits, QueuePosition, Role, Wait};
 pub use request::{Caller, EnqueueError, KeyId, PerPriority, PermitRequest, Priority, Ticket};
 pub use scheduler::Scheduler;

@@ -1,4 +1,4 @@
-//! `featherwire check`: one real call straight to the upstream.
+//! `featherwire check`: one real call straight to the upstream of each account.
 
 use std::{process::ExitCode, time::Instant};
 
@@ -15,12 +15,12 @@ use crate::{
     config,
     error::Error,
     proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage},
-    service::{Call, Chat, Dispatch, UnaryOrStream, Units, headers::UPSTREAM_REQUEST_ID},
+    service::{Accounts, Call, Chat, Dispatch, UnaryOrStream, Units, headers::UPSTREAM_REQUEST_ID},
     upstream::{Catalogue, Client, ModelNames},
 };
 
-/// Makes one real call to Featherless, without a gateway in between. It streams a short answer and
-/// prints the answer, its usage and its timing, or the problem and how to fix it.
+/// Makes one real call to Featherless, without a gateway in between, for each account. It streams a
+/// short answer and prints the answer, its usage and its timing, or the problem and how to fix it.
 #[derive(Args, Debug)]
 pub struct Check {
     /// The model to ask
@@ -38,22 +38,60 @@ pub struct Check {
 
     #[command(flatten)]
     upstream: config::Upstream,
+
+    /// The accounts of the configuration file.
+    #[arg(skip)]
+    pub(super) accounts: Vec<config::Account>,
 }
 
 impl Check {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         self.upstream.check()?;
-        let key = if self.upstream.api_key().is_some() {
-            "configured"
-        } else {
-            "missing"
+        let has_key = self.upstream.api_key().is_some();
+        config::check_accounts(&self.accounts, has_key, false)?;
+        if self.accounts.is_empty() {
+            let works = self.check(&self.upstream, &self.model).await?;
+            return Ok(exit_code(works));
+        }
+        let mut works = true;
+        for account in &self.accounts {
+            output::print(format_args!("account   {}\n", account.name))?;
+            let upstream = account.upstream(&self.upstream);
+            match self.model_of(account) {
+                Some(model) => works &= self.check(&upstream, model).await?,
+                None => output::print(format_args!(
+                    "not asked, because its models do not include {}: name one by --model\n",
+                    self.model
+                ))?,
+            }
+            output::print("\n")?;
+        }
+        Ok(exit_code(works))
+    }
+
+    /// The model to ask an account for: the one of `--model`, or else the first that its patterns
+    /// name exactly.
+    fn model_of<'a>(&'a self, account: &'a config::Account) -> Option<&'a str> {
+        if account.models.is_empty() || account.models.iter().any(|it| it.matches(&self.model)) {
+            return Some(&self.model);
+        }
+        let mut patterns = account.model_patterns.iter().map(|it| it.trim());
+        patterns.find(|pattern| !pattern.contains(['*', '?']))
+    }
+
+    /// Makes a call to one upstream. Returns whether it answers.
+    async fn check(&self, upstream: &config::Upstream, model: &str) -> Result<bool, Failure> {
+        let key = match upstream.api_key() {
+            Some(_) => "configured",
+            None if upstream.works_without_key => "none",
+            None => "missing",
         };
         output::print(format_args!(
-            "upstream  {}\nAPI key   {key}\nmodel     {}\nprompt    {}\n",
-            self.upstream.featherless_base_url, self.model, self.prompt
+            "upstream  {}\nAPI key   {key}\nmodel     {model}\nprompt    {}\n",
+            upstream.featherless_base_url, self.prompt
         ))?;
-        match self.ask().await {
-            Ok(()) => Ok(ExitCode::SUCCESS),
+        match self.ask(upstream, model).await {
+            Ok(()) => Ok(true),
             Err(CheckError::Output(failure)) => Err(failure),
             Err(CheckError::Upstream(error)) => {
                 let (code, kind) = (error.code(), error.kind().row().openai);
@@ -71,19 +109,21 @@ impl Check {
                 if let Some(url) = error.help() {
                     output::print(format_args!("see       {url}\n"))?;
                 }
-                Ok(ExitCode::FAILURE)
+                Ok(false)
             }
         }
     }
 
-    async fn ask(&self) -> Result<(), CheckError> {
-        let upstream = Client::new(&self.upstream)?;
+    async fn ask(&self, upstream: &config::Upstream, model: &str) -> Result<(), CheckError> {
+        let upstream = Client::new(upstream)?;
         let catalogue = Catalogue::new(upstream.clone(), ModelNames::default());
         let units = Units::unbounded(upstream.clone(), catalogue.clone());
-        let dispatch = Dispatch::new(upstream, catalogue, units, &config::Models::default());
+        let models = config::Models::default();
+        let accounts = Accounts::only(upstream, &catalogue, units, &models);
+        let dispatch = Dispatch::new(accounts, catalogue, &models);
         let chat = Chat::new(dispatch, false);
         let request = CreateChatCompletionRequest {
-            model: self.model.clone(),
+            model: model.to_owned(),
             messages: vec![ChatMessage {
                 role: "user".to_owned(),
                 content: Some(self.prompt.clone()),
@@ -96,7 +136,7 @@ impl Check {
             }),
             ..CreateChatCompletionRequest::default()
         };
-        let progress = Progress::start(format!("waiting for {}", self.model));
+        let progress = Progress::start(format!("waiting for {model}"));
         let started = Instant::now();
         let reply = chat.stream(Call::internal(), Box::new(request)).await?;
         progress.end();
@@ -148,6 +188,13 @@ impl Check {
             total.as_secs_f64()
         ))?;
         Ok(())
+    }
+}
+
+fn exit_code(works: bool) -> ExitCode {
+    match works {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 

@@ -41,6 +41,13 @@ const KEYS_UNCHECKED: &str = "not checked: the keys in the database. Without one
                               start at an address that other machines reach\n";
 
 impl Config {
+    /// The options of `serve`.
+    pub(super) fn serve(&mut self) -> &mut config::Serve {
+        match &mut self.action {
+            Action::Check(config) | Action::Print(config) => config,
+        }
+    }
+
     pub fn run(
         self,
         inputs: &Inputs,
@@ -69,7 +76,11 @@ impl Config {
                     output::print(KEYS_UNCHECKED.to_owned())?;
                 }
             }
-            Action::Print(_) => output::print(text(&options))?,
+            Action::Print(config) => {
+                let accounts = config.accounts.iter().map(config::Account::as_toml);
+                let accounts: String = accounts.map(|account| format!("\n{account}")).collect();
+                output::print(text(&options) + &accounts)?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -97,6 +108,9 @@ pub(super) fn check(config: &config::Serve) -> Result<Tls, Failure> {
     listeners.map_err(Failure::Usage)?;
     if !config.emulator {
         Client::new(&config.upstream)?;
+        for account in &config.accounts {
+            Client::new(&account.upstream(&config.upstream))?;
+        }
     }
     Ok(tls)
 }

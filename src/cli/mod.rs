@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use self::{failure::Failure, inputs::Inputs, reload::Reloader};
 use crate::{
     build_info,
-    config::{CONFIG_VARIABLE, Logging, Serve, heading},
+    config::{CONFIG_VARIABLE, Logging, Serve, Sources, heading},
     telemetry::{self, Filter},
 };
 
@@ -118,6 +118,22 @@ enum Command {
     Proto(proto::Proto),
 }
 
+impl Command {
+    /// Takes over the accounts of the configuration file, if the command has a use for them.
+    ///
+    /// # Errors
+    /// A sentence without values: the file of a key cannot be used.
+    fn take_accounts(&mut self, sources: &Sources) -> Result<(), String> {
+        match self {
+            Self::Serve(config) => config.accounts = sources.accounts()?,
+            Self::Config(command) => command.serve().accounts = sources.accounts()?,
+            Self::Check(command) => command.accounts = sources.accounts()?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 /// Parses the command line, runs the command, and returns its exit code: 0 for success, 1 for a
 /// failure, 2 for wrong arguments.
 pub fn main() -> ExitCode {
@@ -149,7 +165,7 @@ fn run() -> Result<ExitCode, Failure> {
     inputs.names.check_values().map_err(Failure::Usage)?;
     let matches = inputs.parse(&sources)?;
     let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
+    let (mut cli, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             inputs.definition.build();
@@ -159,6 +175,7 @@ fn run() -> Result<ExitCode, Failure> {
     if let Some(problem) = contradiction(&matches) {
         return Err(Failure::Usage(problem));
     }
+    cli.command.take_accounts(&sources)?;
     let Cli {
         command,
         config: _,

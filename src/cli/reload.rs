@@ -15,11 +15,14 @@ use super::{
     log_filter, usage_error,
 };
 use crate::{
-    config::{LIVE, Live, Logging, Serve, Sources},
+    config::{Account, LIVE, Live, Logging, Serve, Sources},
     keys::Digest,
     server::tls::Reload,
     telemetry,
 };
+
+/// The member of the configuration file with the accounts. They need a restart.
+const ACCOUNTS: &str = "account";
 
 /// Digests of the values of options, which may be secret, by their members of the configuration
 /// file.
@@ -52,8 +55,9 @@ impl Reloader {
         live: Live,
         certificates: Reload,
     ) -> Self {
+        let options = effective::options(&inputs, sources, matches);
         Self {
-            in_use: by_member(effective::options(&inputs, sources, matches)),
+            in_use: by_member(options, &sources.accounts().unwrap_or_default()),
             inputs,
             live,
             certificates,
@@ -147,34 +151,38 @@ impl Reloader {
         let sources = self.inputs.read()?;
         let matches = self.inputs.parse(&sources).map_err(sentence)?;
         let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-        let (cli, matches) = parsed.map_err(|error| {
+        let (mut cli, matches) = parsed.map_err(|error| {
             let definition = &self.inputs.definition;
             usage_error::bad_value(&error, definition, &sources)
                 .unwrap_or_else(|| usage_error::plain(&error))
         })?;
+        cli.command.take_accounts(&sources)?;
         let Command::Serve(config) = cli.command else {
             return Err("the command is not `featherwire serve`".to_owned());
         };
         check(&config).map_err(sentence)?;
         let mut warnings = sources.warnings(&self.inputs.names);
         warnings.extend(config.tls.warnings());
+        let options = effective::options(&self.inputs, &sources, &matches);
         Ok(Read {
+            values: by_member(options, &config.accounts),
             config: *config,
             logging: cli.logging,
-            values: by_member(effective::options(&self.inputs, &sources, &matches)),
             warnings,
         })
     }
 }
 
-fn by_member(options: Vec<Effective>) -> Digests {
+fn by_member(options: Vec<Effective>, accounts: &[Account]) -> Digests {
     let digests = options.into_iter().map(|option| {
         // No value contains NUL.
         let values = option.values.iter().map(|value| format!("{value}\0"));
         let text: String = values.collect();
         (option.setting.member, Digest::of(text.as_bytes()))
     });
-    digests.collect()
+    let accounts: String = accounts.iter().map(Account::fingerprint).collect();
+    let accounts = (ACCOUNTS.to_owned(), Digest::of(accounts.as_bytes()));
+    digests.chain([accounts]).collect()
 }
 
 fn sentence(failure: Failure) -> String {

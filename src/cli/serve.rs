@@ -22,8 +22,8 @@ use crate::{
         self, Administration, Listener, Outcome,
         tls::{POLL_INTERVAL, Refused, Reload, Tls},
     },
+    service::Upstreams,
     store::Store,
-    upstream::Client,
     workers::Workers,
 };
 
@@ -75,13 +75,13 @@ pub async fn run(
         config.upstream.featherless_api_key = Some(SecretString::from(EMULATOR_KEY));
     }
     check_cluster(&config).await?;
-    let upstream = Client::new(&config.upstream)?;
+    let upstreams = Upstreams::new(&config)?;
     let workers = Workers::start(config.workers())?;
     let address = listener.local_addr()?;
     let admin = url(admin_listener.as_ref().unwrap_or(&listener))?;
     let live = Live::new(config.clone());
     let reloading = reload(live.clone(), tls.reload.clone()).at_signals(hangups);
-    print_banner(&config, &keys, &listener, &admin, upstream.has_key())?;
+    print_banner(&config, &keys, &listener, &admin, &upstreams)?;
     if admin_listener.is_some() {
         output::tell(format_args!("  administration: {admin}\n"));
     }
@@ -110,7 +110,7 @@ pub async fn run(
         live.clone(),
         keys,
         records,
-        upstream,
+        upstreams,
         &workers,
         shutdown,
     );
@@ -174,13 +174,14 @@ fn print_banner(
     keys: &Directory,
     listener: &Listener,
     admin: &str,
-    has_key: bool,
+    upstreams: &Upstreams,
 ) -> Result<(), Failure> {
     let (address, scheme) = (listener.local_addr()?, listener.scheme());
-    let upstream = if config.emulator {
-        "the built-in emulator"
-    } else {
-        config.upstream.featherless_base_url.as_str()
+    let upstream = match upstreams.count() {
+        _ if config.emulator => "the built-in emulator".to_owned(),
+        1 if config.accounts.is_empty() => config.upstream.featherless_base_url.to_string(),
+        1 => "1 account".to_owned(),
+        count => format!("{count} accounts"),
     };
     let callers = match keys.valid_keys() {
         _ if keys.is_open() && matches!(config.database(), Ok(DatabaseLocation::Memory)) => {
@@ -198,7 +199,7 @@ fn print_banner(
         1 => "callers must send the gateway key".to_owned(),
         keys => format!("callers must send one of {keys} gateway keys"),
     };
-    let missing = if has_key {
+    let missing = if upstreams.has_key() {
         ""
     } else {
         "  ! Featherless API key not configured: every call fails until FEATHERLESS_API_KEY is \

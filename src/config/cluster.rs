@@ -5,6 +5,7 @@ use ring::digest::{Context, SHA256};
 use secrecy::ExposeSecret;
 
 use super::{
+    account::Account,
     heading,
     redis_url::{RedisUrl, redis_url},
     upstream::Upstream,
@@ -68,6 +69,17 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// The same for one of several accounts, whose other options are those of `common`. If a name is
+    /// set, it has the name of the account after a point.
+    pub fn name_of_account(&self, account: &Account, common: &Upstream) -> String {
+        match &self.cluster_name {
+            Some(name) => format!("{name}.{}", account.name),
+            None => self.name(&account.upstream(common)),
+        }
+    }
+}
+
 /// Parses the name of a cluster. It is a part of names in Redis, in which braces have a meaning.
 fn name(text: &str) -> Result<String, String> {
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -115,6 +127,20 @@ mod tests {
         assert_ne!(own, name_of("fl-secret", other_url, &[]));
         let named = name_of("fl-other", url, &["--cluster-name", "production"]);
         assert_eq!(named, "production");
+        let flags = ["test", "--featherless-base-url", url];
+        let mut options = <Options as clap::Parser>::parse_from(flags);
+        let account = Account {
+            featherless_api_key: Some("fl-secret".into()),
+            ..Account::new("main")
+        };
+        let of_account = options.cluster.name_of_account(&account, &options.upstream);
+        assert_eq!(
+            of_account, own,
+            "an account has one queue, however it is configured"
+        );
+        options.cluster.cluster_name = Some("production".to_owned());
+        let of_account = options.cluster.name_of_account(&account, &options.upstream);
+        assert_eq!(of_account, "production.main");
     }
 
     #[test]

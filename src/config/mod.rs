@@ -1,11 +1,13 @@
 //! Configuration: every option with its flag, its environment variable and its default. Nothing
 //! else reads the environment. The doc comments of the options are what `--help` prints.
 //!
-//! Each group of options has a file: [`serve`](Serve), [`upstream`](Upstream), [`models`](Models),
-//! [`units`](Units), [`cluster`](Cluster), [`tls`](Tls), [`emulator`](EmulatorOptions), [`gateway`](Gateway),
+//! Each group of options has a file: [`serve`](Serve), [`upstream`](Upstream),
+//! [`account`](Account), [`models`](Models), [`units`](Units), [`cluster`](Cluster), [`tls`](Tls),
+//! [`emulator`](EmulatorOptions), [`gateway`](Gateway),
 //! [`health`](HealthPlace), [`terminal`](ChatHistory), [`tracing`](Tracing) and
 //! [`logging`](Logging).
 
+mod account;
 mod address;
 mod cluster;
 mod database;
@@ -37,6 +39,7 @@ mod units;
 mod upstream;
 mod values;
 
+pub use account::{ACCOUNTS_MAX, Account, check as check_accounts, check_account_name};
 pub(crate) use address::address;
 pub use cluster::Cluster;
 pub use database::{Database, DatabaseLocation};

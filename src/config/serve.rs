@@ -13,6 +13,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
+    account::{self, Account},
     address::{self, address},
     cluster::Cluster,
     database::{Database, DatabaseLocation},
@@ -230,6 +231,10 @@ pub struct Serve {
     #[command(flatten)]
     pub upstream: Upstream,
 
+    /// The accounts of the configuration file. Empty: the one of [`Serve::upstream`].
+    #[arg(skip)]
+    pub accounts: Vec<Account>,
+
     /// The models.
     #[command(flatten)]
     pub models: Models,
@@ -285,10 +290,11 @@ impl Serve {
         self.tracing.settings()?;
         // The emulator replaces the upstream, so the options of the upstream are not used.
         if self.emulator {
-            Ok(())
-        } else {
-            self.upstream.check()
+            return Ok(());
         }
+        let has_key = self.upstream.api_key().is_some();
+        account::check(&self.accounts, has_key, self.units.units.is_some())?;
+        self.upstream.check()
     }
 
     /// Checks the address to listen on, for a gateway that has keys or is open to all callers.

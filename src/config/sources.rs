@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::{
+    account::Account,
     dotenv::Dotenv,
     file::ConfigFile,
     names::{Names, Variables, printable},
@@ -195,6 +196,20 @@ impl Sources {
     /// The configuration file.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_ref().map(ConfigFile::path)
+    }
+
+    /// The accounts of the configuration file, with their keys.
+    ///
+    /// # Errors
+    /// A sentence without values: the file of a key cannot be used.
+    pub fn accounts(&self) -> Result<Vec<Account>, String> {
+        let mut accounts = self
+            .file
+            .as_ref()
+            .map(|file| file.accounts().to_vec())
+            .unwrap_or_default();
+        accounts.iter_mut().try_for_each(Account::read_key)?;
+        Ok(accounts)
     }
 
     /// The values of an option: those of the environment, or of `.env`, or of the configuration

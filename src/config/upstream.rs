@@ -105,6 +105,10 @@ pub struct Upstream {
         help_heading = heading::TIMEOUTS
     )]
     pub idle_timeout: Duration,
+
+    /// Whether requests may be sent without an API key: an upstream of the operator's own.
+    #[arg(skip)]
+    pub works_without_key: bool,
 }
 
 impl Upstream {

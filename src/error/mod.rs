@@ -6,9 +6,10 @@
 //! Featherless answers.
 //!
 //! Code that must choose what to do asks the error: [`Error::retry`], [`Error::allows_fallback`],
-//! [`Error::health`], [`Error::is_draining`] and so on, all in `recovery`. The gateway's
+//! [`Error::health`], [`Error::is_draining`] and so on, all in `recovery` and `account`. The gateway's
 //! codes are compared only here.
 
+mod account;
 mod code;
 mod grpc;
 mod openai;
@@ -19,6 +20,7 @@ mod throttle;
 mod told;
 mod value;
 
+pub use account::AccountFault;
 pub use code::ErrorCode;
 pub use grpc::REQUEST_ID_BYTES_MAX;
 pub use openai::Body;

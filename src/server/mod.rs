@@ -13,9 +13,8 @@ use crate::{
     error::{Error, ErrorCode, Result},
     keys::{Directory, Manager},
     ledger::{Ledger, Queries},
-    service::{ActiveCalls, Services},
+    service::{ActiveCalls, Services, Upstreams},
     telemetry::{Observer, metrics::CallMetrics, traces::Traces},
-    upstream::Client,
     workers::Workers,
 };
 
@@ -119,14 +118,15 @@ pub async fn serve(
     config: impl Into<config::Live>,
     keys: impl Into<Keys>,
     ledger: Ledger,
-    upstream: Client,
+    upstreams: impl Into<Upstreams>,
     workers: &Workers,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
     let listener = listener.into();
     let live = config.into();
     let config = &*live.get();
-    let readiness = Readiness::new(upstream.has_key());
+    let upstreams = upstreams.into();
+    let readiness = Readiness::new(upstreams.has_key());
     let Keys {
         directory: keys,
         administration,
@@ -146,7 +146,7 @@ pub async fn serve(
         ConnectionCounts::new("admin", admin_listener.as_ref()),
     );
     let queries = administration.as_ref().map(|(_, queries)| queries.clone());
-    let services = Services::new(upstream, config, keys.clone(), administration);
+    let services = Services::new(upstreams, config, keys.clone(), administration);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
     // Ends when it is dropped.

@@ -2,115 +2,147 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::{Stream, StreamExt};
-
+use futures_util::{
+    Stream, StreamExt,
+    future::{OptionFuture, join_all},
+};
 use tokio::time::Instant;
 
 use super::{
+    accounts::{Accounts, UpstreamAccount},
     call::Call,
-    circuit::{self, Circuits},
-    feed::{self, Feed},
+    circuit,
+    concurrency_sum::{CIRCUITS_LISTED_MAX, sum},
+    feed::Feed,
     reply::Reply,
-    units::Units,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     proto::v1::{CircuitState, Concurrency, ModelCircuit, Plan},
-    upstream::{self, Client, RequestOptions, UnaryMessage},
+    upstream::{self, RequestOptions, UnaryMessage},
 };
 
-/// More circuits than this are not listed. Callers choose the ids of models, so there can be many.
-const CIRCUITS_LISTED_MAX: usize = 100;
-
-/// The service of the account.
+/// The service of the accounts.
 #[derive(Clone, Debug)]
 pub struct Account {
-    upstream: Client,
-    feed: Feed,
-    own: Own,
-}
-
-/// The gateway's own view of the account.
-#[derive(Clone, Debug)]
-struct Own {
-    units: Units,
-    circuits: Circuits,
+    accounts: Accounts,
 }
 
 impl Account {
-    /// The service over `upstream` and its `feed`. `units` and `circuits` are the gateway's own
-    /// view of the units and the models.
-    pub fn new(upstream: Client, feed: Feed, units: Units, circuits: Circuits) -> Self {
-        Self {
-            upstream,
-            feed,
-            own: Own { units, circuits },
-        }
+    /// The service of `accounts`.
+    pub fn new(accounts: Accounts) -> Self {
+        Self { accounts }
     }
 
-    /// The account's plan.
+    /// The plan of the first account.
     ///
     /// # Errors
     /// The meaning of the upstream's reply.
     pub async fn plan(&self, call: Call) -> Result<Reply<Plan>> {
         call.note_rpc("GetPlan");
-        let ask = RequestOptions {
-            deadline: call.deadline,
-            ..RequestOptions::default()
+        let account = self.accounts.list().first();
+        let account = account.ok_or_else(|| Error::internal("a gateway without an account"));
+        let plan = async {
+            account?
+                .client
+                .get_with_key(&["plan"], options(&call))
+                .await
         };
-        let reply = call.run(self.upstream.get_with_key(&["plan"], ask)).await?;
-        Ok(reply.into())
+        Ok(call.run(plan).await?.into())
     }
 
-    /// The requests that use the account's units now.
+    /// The requests that use the units of all accounts now. An account of several that does not
+    /// answer is shown as the gateway sees it.
     ///
     /// # Errors
-    /// The meaning of the upstream's reply.
+    /// The meaning of the upstream's reply, if no account answers.
     pub async fn concurrency(&self, call: Call) -> Result<Reply<Concurrency>> {
         call.note_rpc("GetConcurrency");
-        let ask = RequestOptions {
-            deadline: call.deadline,
-            ..RequestOptions::default()
+        let snapshots = self.accounts.list().iter().map(|account| {
+            let snapshot = account
+                .client
+                .get_account(&["account", "concurrency"], options(&call));
+            OptionFuture::from(account.has_feed().then_some(snapshot))
+        });
+        let asking = async {
+            let (mut failure, mut answers) = (None, Vec::new());
+            let mut request_id = None;
+            for snapshot in join_all(snapshots).await {
+                let reply: Option<Result<upstream::Reply<Concurrency>>> = snapshot;
+                match reply.transpose() {
+                    Ok(reply) => {
+                        let (id, answer) = reply.map(|it| (it.request_id, it.answer)).unzip();
+                        request_id = request_id.or(id.flatten());
+                        answers.push(answer.unwrap_or_default());
+                    }
+                    Err(error) => {
+                        failure = failure.or(Some(error));
+                        answers.push(Concurrency::default());
+                    }
+                }
+            }
+            let have_failed = answers
+                .iter()
+                .all(|answer| *answer == Concurrency::default());
+            match failure {
+                Some(error) if have_failed => Err(error),
+                _ => Ok((request_id, answers)),
+            }
         };
-        let mut reply: upstream::Reply<Concurrency> = call
-            .run(self.upstream.get_account(&["account", "concurrency"], ask))
-            .await?;
-        self.own.complete(&mut reply.answer, Instant::now());
-        Ok(reply.into())
+        let (request_id, answers) = call.run(asking).await?;
+        let answer = self.all(answers, Instant::now());
+        Ok(upstream::Reply { request_id, answer }.into())
     }
 
     /// Ends every watch, also one that begins later. A watch never ends by itself.
     pub fn end_watches(&self) {
-        self.feed.end();
+        for account in self.accounts.list() {
+            account.feed.end();
+        }
     }
 
-    /// The requests that use the account's units: now and at each change. All watches share one
-    /// upstream connection.
+    /// The requests that use the units of all accounts: now and at each change. All watches share
+    /// one upstream connection for each account.
     pub fn watch(&self, call: Call) -> impl Stream<Item = Result<Concurrency>> + Send + use<> {
         call.note_rpc("WatchConcurrency");
-        let own = self.own.clone();
-        self.feed.watch(call).map(move |snapshot| {
-            snapshot.map(
-                |feed::Snapshot {
-                     mut message,
-                     arrived_at,
-                 }| {
-                    own.complete(&mut message, arrived_at);
-                    message
-                },
-            )
+        let list = self.accounts.list();
+        let feeds = list.iter().map(|account| &account.feed);
+        let snapshots = Feed::watch_all(feeds.enumerate(), call);
+        let this = self.clone();
+        let mut last = vec![Concurrency::default(); list.len()];
+        snapshots.map(move |snapshot| {
+            let (index, snapshot) = snapshot?;
+            if let Some(last) = last.get_mut(index) {
+                *last = snapshot.message;
+            }
+            Ok(this.all(last.clone(), snapshot.arrived_at))
         })
+    }
+
+    /// The snapshots of all accounts, with the gateway's own view of each, as one.
+    fn all(&self, snapshots: Vec<Concurrency>, arrived_at: Instant) -> Concurrency {
+        let accounts = self.accounts.list().iter().zip(snapshots);
+        let accounts = accounts.map(|(account, mut snapshot)| {
+            complete(account, &mut snapshot, arrived_at);
+            snapshot
+        });
+        sum(accounts)
     }
 }
 
-impl Own {
-    /// Adds the gateway's own view to a snapshot of the upstream.
-    fn complete(&self, snapshot: &mut Concurrency, arrived_at: Instant) {
-        self.units.complete(snapshot, arrived_at);
-        let circuits = self.circuits.list(Instant::now(), CIRCUITS_LISTED_MAX);
-        if let Some(gateway) = &mut snapshot.gateway {
-            gateway.circuits = circuits.into_iter().map(describe).collect();
-        }
+fn options(call: &Call) -> RequestOptions<'_> {
+    RequestOptions {
+        deadline: call.deadline,
+        ..RequestOptions::default()
+    }
+}
+
+/// Adds the gateway's own view to a snapshot of the upstream.
+fn complete(account: &UpstreamAccount, snapshot: &mut Concurrency, arrived_at: Instant) {
+    account.units.complete(snapshot, arrived_at);
+    let circuits = account.circuits.list(Instant::now(), CIRCUITS_LISTED_MAX);
+    if let Some(gateway) = &mut snapshot.gateway {
+        gateway.circuits = circuits.into_iter().map(describe).collect();
     }
 }
 

@@ -1,4 +1,4 @@
-//! A circuit breaker for each model. After several failures in a row a model is not asked for a
+//! A circuit breaker for each model, and one for each account. After several failures in a row a model is not asked for a
 //! while. Then one call probes it, and the model is used again as soon as that call's answer
 //! starts. Calls with a fallback lose no time on it, and calls without one get an error at once.
 //! The count of failures ends when an answer finishes successfully.
@@ -44,11 +44,21 @@ pub struct Settings {
     pub wait: Duration,
 }
 
-/// The circuits of all models. Cheap to clone; all clones share one state.
+/// What the circuits are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Models,
+    Accounts,
+}
+
+/// The circuits of all models, or of all accounts. Cheap to clone; all clones share one state.
 #[derive(Clone)]
-pub struct Circuits {
+pub struct Circuits(Arc<Shared>);
+
+struct Shared {
+    subject: Subject,
     settings: Settings,
-    models: Arc<Mutex<HashMap<Arc<str>, Circuit>>>,
+    models: Mutex<HashMap<Arc<str>, Circuit>>,
 }
 
 /// The state of a model that has failed recently.
@@ -87,10 +97,34 @@ pub struct CircuitPass {
 impl Circuits {
     /// The circuits of models that have not failed yet.
     pub fn new(settings: Settings) -> Self {
-        Self {
+        Self::of(Subject::Models, settings)
+    }
+
+    fn of(subject: Subject, settings: Settings) -> Self {
+        Self(Arc::new(Shared {
+            subject,
             settings,
-            models: Arc::default(),
-        }
+            models: Mutex::default(),
+        }))
+    }
+
+    /// The circuits of accounts, by their names. One refusal opens them, because the same key would
+    /// be refused again. They are not asked for `wait` at first.
+    pub fn of_accounts(wait: Duration) -> Self {
+        let settings = Settings { failures: 1, wait };
+        Self::of(Subject::Accounts, settings)
+    }
+
+    /// The permission to ask although the circuit may be open, because nothing else can be asked.
+    pub fn pass_anyway(&self, model: impl Into<Arc<str>>, now: Instant) -> CircuitPass {
+        let model = model.into();
+        let pass = self.pass(Arc::clone(&model), now);
+        pass.unwrap_or_else(|_| CircuitPass {
+            circuits: self.clone(),
+            model,
+            asked_at: now,
+            is_probe: false,
+        })
     }
 
     /// Checks whether this model may be asked now or soon.
@@ -104,7 +138,7 @@ impl Circuits {
             .and_then(|circuit| Some((circuit, circuit.left(now)?)))
         {
             Some((circuit, left)) if circuit.probe == Probe::Running || !left.is_zero() => {
-                Err(circuit.error(model, left))
+                Err(circuit.error(self.0.subject, model, left))
             }
             _ => Ok(()),
         }
@@ -120,7 +154,7 @@ impl Circuits {
             && let Some(left) = circuit.left(now)
         {
             if circuit.probe == Probe::Running || !left.is_zero() {
-                return Err(circuit.error(&model, left));
+                return Err(circuit.error(self.0.subject, &model, left));
             }
             (circuit.probe, is_probe) = (Probe::Running, true);
         }
@@ -134,7 +168,7 @@ impl Circuits {
 
     fn models(&self) -> MutexGuard<'_, HashMap<Arc<str>, Circuit>> {
         // No code panics while it holds the lock, and the map is consistent after every statement.
-        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,15 +186,22 @@ impl Circuit {
         now >= self.failed_at + self.open_for.unwrap_or_default() + FAILURES_WINDOW
     }
 
-    fn error(&self, model: &str, left: Duration) -> Error {
+    fn error(&self, subject: Subject, model: &str, left: Duration) -> Error {
         // If no time is left, a probe runs, for an unknown time.
         let wait = left.max(Duration::from_secs(1));
         let (failures, why, seconds) = (self.failures, &self.why, wait.as_secs_f64().ceil());
-        let message = format!(
-            "{model} has failed {failures} times in a row ({why}) and is not asked for another \
-             {seconds} s: use another model, or name fallbacks in the header (or metadata) \
-             x-featherwire-fallback"
-        );
+        let message = match subject {
+            Subject::Models => format!(
+                "{model} has failed {failures} times in a row ({why}) and is not asked for \
+                 another {seconds} s: use another model, or name fallbacks in the header (or \
+                 metadata) x-featherwire-fallback"
+            ),
+            Subject::Accounts => format!(
+                "No account of the gateway can answer now. The account {model} was refused \
+                 ({why}) and is not asked for another {seconds} s: the gateway's owner must check \
+                 its key and its plan"
+            ),
+        };
         Error::new(ErrorCode::CircuitOpen, message).with_retry_after(wait)
     }
 }
@@ -190,7 +231,12 @@ impl CircuitPass {
                 .remove(&self.model)
                 .is_some_and(|circuit| circuit.open_for.is_some())
         {
-            tracing::info!(model = %self.model, "circuit closed");
+            match self.circuits.0.subject {
+                Subject::Models => tracing::info!(model = %self.model, "circuit closed"),
+                Subject::Accounts => {
+                    tracing::info!(account = %self.model, "account is accepted again");
+                }
+            }
         }
         drop(models);
     }
@@ -211,7 +257,7 @@ impl CircuitPass {
         let Settings {
             failures: failures_max,
             wait,
-        } = self.circuits.settings;
+        } = self.circuits.0.settings;
         if failures_max == 0 {
             return;
         }
@@ -250,7 +296,17 @@ impl CircuitPass {
         };
         if let Some(open_for) = open_for {
             let open_for_ms = clock::milliseconds(open_for);
-            tracing::warn!(model = %self.model, code, open_for_ms, "circuit opened");
+            match self.circuits.0.subject {
+                Subject::Models => {
+                    tracing::warn!(model = %self.model, code, open_for_ms, "circuit opened");
+                }
+                Subject::Accounts => tracing::warn!(
+                    account = %self.model,
+                    code,
+                    open_for_ms,
+                    "an account was refused and is not asked for a while"
+                ),
+            }
         }
     }
 }
@@ -268,178 +324,10 @@ impl Drop for CircuitPass {
 impl fmt::Debug for Circuits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Circuits")
-            .field("settings", &self.settings)
+            .field("settings", &self.0.settings)
             .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WAIT: Duration = Duration::from_secs(15);
-
-    fn circuits() -> (Circuits, Instant) {
-        (
-            Circuits::new(Settings {
-                failures: 3,
-                wait: WAIT,
-            }),
-            Instant::now(),
-        )
-    }
-
-    fn fail(circuits: &Circuits, times: u32, now: Instant) {
-        (0..times).for_each(|_| {
-            circuits
-                .pass("m", now)
-                .unwrap()
-                .record_failure("no_capacity", now)
-        });
-    }
-
-    #[tokio::test]
-    async fn failures_in_a_row_open_it_and_a_probe_closes_it() {
-        let (circuits, now) = circuits();
-        fail(&circuits, 3, now);
-        let error = circuits.pass("m", now + WAIT / 3).unwrap_err();
-        assert_eq!(
-            (error.code(), error.retry_after()),
-            ("circuit_open", Some(WAIT * 2 / 3))
-        );
-        assert!(error.message().contains("no_capacity"), "{error}");
-        circuits.pass("other", now).unwrap().record_success();
-        let probe = circuits.pass("m", now + WAIT).unwrap();
-        assert!(
-            circuits.pass("m", now + WAIT).is_err(),
-            "one probe at a time"
-        );
-        probe.record_success();
-        fail(&circuits, 2, now + WAIT);
-        assert!(
-            circuits.pass("m", now + WAIT).is_ok(),
-            "closed, and counting from nothing"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_failed_probe_doubles_the_wait_up_to_a_bound() {
-        let (circuits, mut now) = circuits();
-        fail(&circuits, 3, now);
-        for wait in [15, 30, 60, 120, 120].map(Duration::from_secs) {
-            assert!(
-                circuits
-                    .pass("m", now + wait - Duration::from_millis(1))
-                    .is_err(),
-                "{wait:?}"
-            );
-            now += wait;
-            circuits
-                .pass("m", now)
-                .unwrap()
-                .record_failure("no_capacity", now);
-        }
-    }
-
-    #[tokio::test]
-    async fn an_abandoned_probe_lets_the_next_one_try() {
-        let (circuits, now) = circuits();
-        fail(&circuits, 3, now);
-        drop(circuits.pass("m", now + WAIT).unwrap());
-        assert!(circuits.pass("m", now + WAIT).is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_probe_that_is_answered_lets_others_ask_and_one_failure_opens_it_again() {
-        let (circuits, now) = circuits();
-        fail(&circuits, 3, now);
-        let mut probe = circuits.pass("m", now + WAIT).unwrap();
-        assert!(probe.is_probe());
-        probe.record_start();
-        let other = circuits.pass("m", now + WAIT).unwrap();
-        assert!(
-            !other.is_probe(),
-            "the model answers: other calls do not wait for the end of that answer"
-        );
-        probe.record_failure("upstream_stream_cut", now + WAIT);
-        let error = circuits.pass("m", now + WAIT).unwrap_err();
-        assert_eq!(
-            error.retry_after(),
-            Some(WAIT * 2),
-            "one that is cut in the middle has failed"
-        );
-        assert!(error.message().contains("4 times"), "{error}");
-        other.record_success();
-        assert!(!circuits.pass("m", now + WAIT).unwrap().is_probe());
-    }
-
-    #[tokio::test]
-    async fn a_caller_who_leaves_a_probe_in_the_middle_of_its_answer_leaves_the_model_usable() {
-        let (circuits, now) = circuits();
-        fail(&circuits, 3, now);
-        let mut probe = circuits.pass("m", now + WAIT).unwrap();
-        probe.record_start();
-        drop(probe);
-        fail(&circuits, 1, now + WAIT);
-        assert!(
-            circuits.pass("m", now + WAIT).is_err(),
-            "on trial until an answer has come to its end"
-        );
-    }
-
-    #[tokio::test]
-    async fn failures_that_take_long_add_up_too() {
-        let (circuits, mut now) = circuits();
-        for _ in 0..3 {
-            let pass = circuits.pass("m", now).unwrap();
-            now += FAILURES_WINDOW * 5;
-            pass.record_failure("first_token_timeout", now);
-        }
-        assert!(circuits.pass("m", now).is_err());
-    }
-
-    #[tokio::test]
-    async fn what_does_not_come_in_a_row_does_not_add_up() {
-        let (circuits, now) = circuits();
-        fail(&circuits, 2, now);
-        circuits.pass("m", now).unwrap().record_success();
-        fail(&circuits, 2, now);
-        fail(&circuits, 1, now + FAILURES_WINDOW);
-        assert!(circuits.pass("m", now + FAILURES_WINDOW).is_ok());
-    }
-
-    #[tokio::test]
-    async fn late_failures_of_calls_begun_before_change_nothing() {
-        let (circuits, now) = circuits();
-        let late = circuits.pass("m", now).unwrap();
-        fail(&circuits, 3, now);
-        late.record_failure("first_token_timeout", now + WAIT / 2);
-        assert!(
-            circuits.pass("m", now + WAIT).is_ok(),
-            "the wait counts from when it opened"
-        );
-    }
-
-    #[tokio::test]
-    async fn how_many_models_are_remembered_is_bounded_and_zero_turns_circuits_off() {
-        let (circuits, now) = circuits();
-        for number in 0..MODELS_MAX * 2 {
-            circuits
-                .pass(number.to_string(), now)
-                .unwrap()
-                .record_failure("no_capacity", now);
-        }
-        assert_eq!(circuits.models().len(), MODELS_MAX);
-        circuits
-            .pass("late", now + FAILURES_WINDOW)
-            .unwrap()
-            .record_failure("no_capacity", now + FAILURES_WINDOW);
-        assert_eq!(circuits.models().len(), 1);
-        let off = Circuits::new(Settings {
-            failures: 0,
-            wait: WAIT,
-        });
-        fail(&off, 100, now);
-        assert!(off.pass("m", now).is_ok());
-    }
-}
+mod tests;

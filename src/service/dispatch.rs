@@ -2,16 +2,15 @@
 //! upstream. It asks the requested model and then its fallbacks ([`route`](super::route)), each
 //! when there are units for it and its circuit is closed.
 
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{marker::PhantomData, sync::Arc};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::time::Instant;
 
 use super::{
+    accounts::{Accounts, Turn},
+    attempt::{Sending, ask},
     call::Call,
-    circuit::{self, Circuits},
     described::{described, reported},
     exchange::{Accumulate, Accumulated, Exchange, Streamed, Unary},
     fallbacks::Fallbacks,
@@ -21,34 +20,22 @@ use super::{
     reply::Reply,
     report::Reported,
     reservation,
-    route::{Candidate, Route},
+    route::Route,
     stream::{AnswerChunk, ResponseStream},
-    trace_notes::{trace_fallback, trace_units},
-    units::Units,
+    trace_notes::trace_fallback,
     usage::TellsUsage,
 };
 use crate::{
-    admission::Permit,
     config,
-    error::{Error, Result},
-    telemetry::{CallTrace, TraceEvent},
-    upstream::{
-        self, Attempts, Catalogue, Client, ModelNames, RequestOptions, StreamMessage, UnaryMessage,
-    },
+    error::Result,
+    upstream::{self, Catalogue, ModelNames, RequestOptions, StreamMessage, UnaryMessage},
 };
-
-/// The longest wait between two attempts of one request during which it keeps its units. Before a
-/// longer wait it gives them back. Afterwards it waits for units, before all requests of its key,
-/// class and cost that came later.
-const WAIT_WITH_UNITS_MAX: Duration = Duration::from_millis(400);
 
 /// The way to the upstream. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
-    upstream: Client,
+    accounts: Accounts,
     catalogue: Catalogue,
-    units: Units,
-    circuits: Circuits,
     fallbacks: Arc<ArcSwap<Fallbacks>>,
 }
 
@@ -65,23 +52,12 @@ pub(super) struct Ready<R> {
 }
 
 impl Dispatch {
-    /// Sends requests to `upstream`. `catalogue` knows its models, and `units` the account's units.
-    pub fn new(
-        upstream: Client,
-        catalogue: Catalogue,
-        units: Units,
-        config: &config::Models,
-    ) -> Self {
-        let settings = circuit::Settings {
-            failures: config.circuit_failures,
-            wait: config.circuit_wait,
-        };
+    /// Sends requests to the upstreams of `accounts`. `catalogue` knows their models.
+    pub fn new(accounts: Accounts, catalogue: Catalogue, config: &config::Models) -> Self {
         let fallbacks = Fallbacks::new(config, &catalogue.names());
         Self {
-            upstream,
+            accounts,
             catalogue,
-            units,
-            circuits: Circuits::new(settings),
             fallbacks: Arc::new(ArcSwap::from_pointee(fallbacks)),
         }
     }
@@ -95,12 +71,7 @@ impl Dispatch {
         if !self.catalogue.names().is_same(&names) {
             self.catalogue.set_names(names);
         }
-        self.upstream.set_timeouts(&config.upstream);
-    }
-
-    /// The circuits of all models.
-    pub(super) fn circuits(&self) -> &Circuits {
-        &self.circuits
+        self.accounts.set_timeouts(&config.upstream);
     }
 
     /// Validates a request by `check` and encodes it. `stream` is the value of the member `stream`;
@@ -255,11 +226,14 @@ impl Dispatch {
             loop {
                 let mut candidate = route.next().await?;
                 trace_fallback(call, &route, &candidate.model);
-                let body = request.prepared.body_for(&candidate.model).await?;
+                let sending = Sending {
+                    path: R::PATH,
+                    body: request.prepared.body_for(&candidate.model).await?,
+                    options,
+                };
+                let mut turn = Turn::begin(&self.accounts, route.allowed, &candidate.model).await;
                 let sent_before = call.stats.sent.number();
-                let result = self
-                    .ask::<X>(call, &mut candidate, R::PATH, body, options)
-                    .await;
+                let result = ask::<X>(call, &mut turn, &mut candidate, &sending).await;
                 call.stats.add_sent(call.stats.sent.number() - sent_before);
                 if let Some(reply) = route.take_result(candidate, result).await? {
                     return Ok(reply);
@@ -272,115 +246,6 @@ impl Dispatch {
             Ok(reply) => Ok((reply, route)),
             Err(error) => Err(error.with_model(&request.requested)),
         }
-    }
-
-    /// Asks one model, as soon as there are units for it. Sends the request again after a failure
-    /// that another attempt may cure: after a short wait the client does that itself; before a long
-    /// one it returns the error with the wait ([`Attempts::take_later`]), and the units are given
-    /// back until then.
-    async fn ask<X: Exchange>(
-        &self,
-        call: &Call,
-        candidate: &mut Candidate,
-        path: &[&str],
-        body: Bytes,
-        options: RequestOptions<'_>,
-    ) -> Result<upstream::Reply<X::Answer>> {
-        let model = Arc::clone(&candidate.model);
-        let mut permit = self.units.acquire(call, &model).await?;
-        trace_units(call, &permit, permit.waited());
-        let mut attempts = None;
-        loop {
-            let is_circuit_probe = match candidate.start(X::SILENCE_MIN) {
-                Ok(is_probe) => is_probe,
-                Err(error) => return Err(release_unsent(call, permit, error)),
-            };
-            let options = RequestOptions {
-                model: Some(&model),
-                first_token_max: candidate.first_token_max,
-                no_retries: is_circuit_probe,
-                ..options
-            };
-            let attempts_now = attempts
-                .get_or_insert_with(|| self.upstream.attempts(options, WAIT_WITH_UNITS_MAX));
-            call.hold_units(permit.units());
-            let sent = X::send(&self.upstream, attempts_now, path, body.clone(), options).await;
-            match sent {
-                Ok(reply) => {
-                    permit.mark_admitted();
-                    candidate.mark_answering();
-                    call.stats.record_answer();
-                    call.trace(CallTrace::begin_answer);
-                    if X::IS_STREAM {
-                        call.stats.record_first_token(call.arrived_at.elapsed());
-                    }
-                    call.stats.add_wait(permit.waited());
-                    let upstream::Reply { request_id, answer } = reply;
-                    call.note_answer(&model, request_id.as_ref());
-                    let answer = X::complete(answer, permit, candidate, &call.stats).await;
-                    if let Err(error) = &answer {
-                        call.release_units();
-                        call.trace(|trace| trace.fail_attempt(error));
-                    }
-                    return answer.map(|answer| upstream::Reply { request_id, answer });
-                }
-                Err(error) => {
-                    call.release_units();
-                    call.stats.sent.record_error(&error);
-                    permit = self
-                        .retry(call, candidate, permit, &mut attempts, error)
-                        .await?;
-                }
-            }
-        }
-    }
-
-    /// Waits for the next attempt after `error`. Returns the permit for it.
-    ///
-    /// # Errors
-    /// `error` if another attempt is of no use; or the reason why there are no units for it.
-    async fn retry(
-        &self,
-        call: &Call,
-        candidate: &mut Candidate,
-        permit: Permit,
-        attempts: &mut Option<Attempts<'_>>,
-        error: Error,
-    ) -> Result<Permit> {
-        let began = Instant::now();
-        let waited = permit.waited();
-        call.stats.begin_wait(call.arrived_at.elapsed());
-        let permit = if self.units.is_refusal(&error) {
-            call.stats.add_refusal();
-            call.trace(|trace| trace.add_event(|| TraceEvent::UpstreamRefusal));
-            candidate.pause();
-            *attempts = None;
-            permit
-                .requeue_after_refusal(&error, &call.queue_position)
-                .await
-        } else if let Some((attempts, wait)) = attempts
-            .as_mut()
-            .and_then(|attempts| attempts.take_later().map(|wait| (attempts, wait)))
-        {
-            candidate.pause();
-            let permit = permit
-                .pause(wait, error.may_go_on_upstream(), &call.queue_position)
-                .await;
-            attempts.go_on(began.elapsed().saturating_sub(wait));
-            permit
-        } else {
-            call.stats.add_wait(waited);
-            permit.fail(&error);
-            return Err(error);
-        };
-        match &permit {
-            Ok(permit) => {
-                call.stats.end_wait(permit.waited());
-                trace_units(call, permit, began.elapsed());
-            }
-            Err(_) => _ = call.stats.add_wait(waited + began.elapsed()),
-        }
-        permit
     }
 
     fn route<R: ModelRequest>(&self, call: &Call, request: &Ready<R>) -> Route {
@@ -401,10 +266,10 @@ impl Dispatch {
             .filter(|(model, id)| call.identity.may_use(model) || call.identity.may_use(id))
             .map(|(model, _)| model.into());
         let models = std::iter::once(shared(model, requested)).chain(fallbacks);
-        let (circuits, catalogue) = (self.circuits.clone(), self.catalogue.clone());
         Route::new(
-            circuits,
-            catalogue,
+            self.accounts.clone(),
+            self.accounts.allowed(&call.identity),
+            self.catalogue.clone(),
             Arc::clone(requested),
             models,
             call.deadline,
@@ -427,11 +292,4 @@ fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
     } else {
         model.into()
     }
-}
-
-/// Gives back the permit of a request that was not sent, as if it had left the queue.
-fn release_unsent(call: &Call, permit: Permit, error: Error) -> Error {
-    call.stats.add_wait(permit.waited());
-    permit.cancel_unsent();
-    error
 }

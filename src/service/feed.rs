@@ -5,10 +5,18 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use futures_util::{FutureExt, Stream, StreamExt};
-use tokio::{sync::watch, task::AbortHandle, time::Instant};
+use futures_util::{
+    FutureExt, Stream, StreamExt,
+    stream::{BoxStream, SelectAll},
+};
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, interval},
+};
 use tokio_stream::wrappers::WatchStream;
 
 use super::call::Call;
@@ -19,10 +27,14 @@ use crate::{
     upstream::{ChoiceEnd, Client, EventStream, StreamMessage},
 };
 
+/// The time between two messages of a feed that has no upstream, as of one that has.
+const EMPTY_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Passes the feed to every watcher. Cheap to clone; all clones share one connection.
 #[derive(Clone, Debug)]
 pub struct Feed {
-    upstream: Client,
+    /// `None` for an upstream that has no feed.
+    upstream: Option<Client>,
     current: Arc<Mutex<Current>>,
 }
 
@@ -63,26 +75,59 @@ impl Feed {
     /// The feed of this upstream. It is connected only while a caller watches.
     pub fn new(upstream: Client) -> Self {
         Self {
-            upstream,
+            upstream: Some(upstream),
+            current: Arc::default(),
+        }
+    }
+
+    /// The feed of an upstream that has none: an empty message every two seconds, for what the
+    /// gateway adds to it.
+    pub(super) fn empty() -> Self {
+        Self {
+            upstream: None,
             current: Arc::default(),
         }
     }
 
     /// Watches from now on. After [`end`](Self::end) that is over at once: unavailable, `draining`.
     pub fn watch(&self, call: Call) -> Watch {
-        let state = match self.line() {
-            // It begins with the feed's last message, because this caller has not seen it.
-            Some(line) => State::Watching {
-                said: WatchStream::new(line.said.clone()),
-                _line: line,
+        Self::watch_all([(0, self)], call)
+    }
+
+    /// Watches several feeds, each with a number for its messages. If one of them breaks, the
+    /// others go on.
+    pub(super) fn watch_all<'a>(
+        feeds: impl IntoIterator<Item = (usize, &'a Self)>,
+        call: Call,
+    ) -> Watch {
+        let (mut said, mut lines) = (SelectAll::new(), Vec::new());
+        let mut is_over = false;
+        for (number, feed) in feeds {
+            match feed.line() {
+                // It begins with the feed's last message, because this caller has not seen it.
+                Some(line) => {
+                    let of_line = WatchStream::new(line.said.clone());
+                    said.push(of_line.map(move |said| (number, said)).boxed());
+                    lines.push(line);
+                }
+                None => is_over = true,
+            }
+        }
+        let feeds = lines.len();
+        let state = match is_over {
+            false => State::Watching {
+                said,
+                _lines: lines,
             },
-            None => State::Refused,
+            true => State::Refused,
         };
         let deadline = call.deadline.map(tokio::time::sleep_until).map(Box::pin);
         Watch {
             state,
             deadline,
             call,
+            feeds,
+            broken: 0,
         }
     }
 
@@ -112,7 +157,11 @@ impl Feed {
         }
         let (say, said) = watch::channel(None);
         // A task of its own, since it serves several callers and must outlive the first of them.
-        let task = tokio::spawn(listen(self.upstream.clone(), say)).abort_handle();
+        let task = match self.upstream.clone() {
+            Some(upstream) => tokio::spawn(listen(upstream, say)),
+            None => tokio::spawn(repeat(say)),
+        };
+        let task = task.abort_handle();
         let line = Arc::new(Line { said, task });
         current.line = Arc::downgrade(&line);
         Some(line)
@@ -121,6 +170,16 @@ impl Feed {
     fn current(&self) -> MutexGuard<'_, Current> {
         // No code panics while it holds the lock, and every statement leaves the data consistent.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn repeat(say: watch::Sender<Said>) {
+    let mut ticks = interval(EMPTY_INTERVAL);
+    loop {
+        say.send_replace(Some(Ok(Snapshot {
+            message: Concurrency::default(),
+            arrived_at: ticks.tick().await,
+        })));
     }
 }
 
@@ -174,13 +233,16 @@ pub struct Watch {
     state: State,
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     call: Call,
+    /// How many feeds there are, and how many of them are broken.
+    feeds: usize,
+    broken: usize,
 }
 
 enum State {
     Watching {
-        said: WatchStream<Said>,
-        /// Keeps the connection.
-        _line: Arc<Line>,
+        said: SelectAll<BoxStream<'static, (usize, Said)>>,
+        /// Keep the connections.
+        _lines: Vec<Arc<Line>>,
     },
     /// The watch began after the end, and its error has not been sent yet.
     Refused,
@@ -188,7 +250,7 @@ enum State {
 }
 
 impl Watch {
-    fn end(&mut self, error: Error) -> Poll<Option<Result<Snapshot>>> {
+    fn end(&mut self, error: Error) -> Poll<Option<<Self as Stream>::Item>> {
         self.call.fail(&error);
         self.state = State::Ended;
         Poll::Ready(Some(Err(error)))
@@ -196,7 +258,8 @@ impl Watch {
 }
 
 impl Stream for Watch {
-    type Item = Result<Snapshot>;
+    /// A message, with the number of its feed.
+    type Item = Result<(usize, Snapshot)>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -218,9 +281,15 @@ impl Stream for Watch {
         loop {
             return match ready!(said.poll_next_unpin(context)) {
                 // Nothing has been said yet.
-                Some(None) => continue,
-                Some(Some(Ok(snapshot))) => Poll::Ready(Some(Ok(snapshot))),
-                Some(Some(Err(error))) => this.end(error),
+                Some((_, None)) => continue,
+                Some((number, Some(Ok(snapshot)))) => Poll::Ready(Some(Ok((number, snapshot)))),
+                Some((_, Some(Err(error)))) => {
+                    this.broken += 1;
+                    if this.broken < this.feeds {
+                        continue;
+                    }
+                    this.end(error)
+                }
                 None => this.end(Error::draining()),
             };
         }

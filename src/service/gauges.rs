@@ -4,8 +4,8 @@
 use tokio::time::Instant;
 
 use super::{
-    circuit::{Circuits, State},
-    units::Units,
+    accounts::{Accounts, UpstreamAccount},
+    circuit::State,
 };
 use crate::{
     admission::Priority,
@@ -16,8 +16,7 @@ use crate::{
 /// What the services have to tell. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gauges {
-    pub(super) units: Units,
-    pub(super) circuits: Circuits,
+    pub(super) accounts: Accounts,
     pub(super) catalogue: Catalogue,
 }
 
@@ -25,27 +24,58 @@ impl Gauges {
     /// Adds the metrics of the services.
     #[expect(clippy::cast_precision_loss, reason = "counts for graphs")]
     pub fn collect(&self, samples: &mut Samples) {
-        let status = self.units.queue_status();
-        samples.add_known(table::UNITS_CAPACITY, status.capacity.map(f64::from));
-        samples.add(table::UNITS_IN_USE, &[], status.in_use.into());
-        samples.add(table::UNITS_EXTERNAL, &[], status.external_units.into());
-        samples.add(table::UNITS_COOLING_DOWN, &[], status.cooldown_units.into());
-        samples.add(table::RUNNING, &[], status.running as f64);
-        for class in Priority::ALL {
-            let waiting = *status.queued.of(class) as f64;
-            samples.add(table::QUEUED, &[name_of(class)], waiting);
-        }
-        let oldest = status.oldest.unwrap_or_default();
-        samples.add(table::QUEUE_OLDEST, &[], oldest.as_secs_f64());
         let now = Instant::now();
-        for state in State::ALL {
-            let number = self.circuits.count(state, now) as f64;
-            samples.add(table::CIRCUITS, &[state.name()], number);
+        let accounts = self.accounts.list();
+        for account in accounts {
+            // The samples of a gateway with one account have no such label.
+            let label = match accounts.len() {
+                1 => "",
+                _ => &*account.name,
+            };
+            collect_account(account, label, now, samples);
+            if !label.is_empty() {
+                let is_refused = self.accounts.circuits().check(label, now).is_err();
+                let is_refused = f64::from(u8::from(is_refused));
+                samples.add(table::ACCOUNT_REFUSED, &[label], is_refused);
+            }
         }
         if let Some(catalogue) = self.catalogue.cached() {
             samples.add(table::CATALOGUE_AGE, &[], catalogue.age().as_secs_f64());
             samples.add(table::CATALOGUE_MODELS, &[], catalogue.len() as f64);
         }
+    }
+}
+
+/// Adds the metrics of one account.
+#[expect(clippy::cast_precision_loss, reason = "counts for graphs")]
+fn collect_account(account: &UpstreamAccount, label: &str, now: Instant, samples: &mut Samples) {
+    let status = account.units.queue_status();
+    if let Some(capacity) = status.capacity {
+        samples.add(table::UNITS_CAPACITY, &[label], capacity.into());
+    }
+    samples.add(table::UNITS_IN_USE, &[label], status.in_use.into());
+    samples.add(
+        table::UNITS_EXTERNAL,
+        &[label],
+        status.external_units.into(),
+    );
+    samples.add(
+        table::UNITS_COOLING_DOWN,
+        &[label],
+        status.cooldown_units.into(),
+    );
+    samples.add(table::RUNNING, &[label], status.running as f64);
+    for class in Priority::ALL {
+        let waiting = *status.queued.of(class) as f64;
+        samples.add(table::QUEUED, &[name_of(class), label], waiting);
+    }
+    let oldest = status.oldest.unwrap_or_default();
+    samples.add(table::QUEUE_OLDEST, &[label], oldest.as_secs_f64());
+    let refusals = account.units.refusals() as f64;
+    samples.add(table::ACCOUNT_UNIT_REFUSALS, &[label], refusals);
+    for state in State::ALL {
+        let number = account.circuits.count(state, now) as f64;
+        samples.add(table::CIRCUITS, &[state.name(), label], number);
     }
 }
 

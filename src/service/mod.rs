@@ -9,8 +9,10 @@
 //! - `chat`, `completions`, `embeddings`, [`models`] and `account`: one file per gRPC service.
 //!   `unary_or_stream` is what the first two have in common.
 //! - `prepared`: the request as it is sent upstream, after `validate` and `inferred_types`.
+//! - `accounts`: the accounts that are asked, at their `upstreams`.
 //! - [`dispatch`]: sends a request to a model. `route` chooses among its fallbacks, [`circuit`]
-//!   avoids a model that fails, [`units`] waits for units, `exchange` sends and receives.
+//!   avoids a model that fails, `attempt` asks one model, [`units`] waits for units, `exchange`
+//!   sends and receives.
 //!   `fallbacks` are those of the configuration; `trace_notes`: what the trace is told.
 //! - `stream`: a streamed answer on its way to a door; `queued`: what it says before it begins, if
 //!   the call waits for units; `report`: what the caller is told of the
@@ -18,11 +20,14 @@
 //! - `admin`: the administration of keys and the reports of usage; `caller`: the same for the
 //!   caller's own key.
 //! - [`feed`] and `unit_monitor`: what the upstream tells about the account's units.
+//!   `concurrency_sum` adds up what several accounts say.
 //! - `gauges`: what the metrics are told when they are asked for.
 
 mod account;
+mod accounts;
 pub mod active_calls;
 mod admin;
+mod attempt;
 pub mod body_timeout;
 pub mod call;
 mod caller;
@@ -32,6 +37,7 @@ mod choices;
 mod chunks;
 pub mod circuit;
 mod completions;
+mod concurrency_sum;
 mod described;
 pub mod dispatch;
 pub mod drain;
@@ -59,6 +65,7 @@ mod trace_notes;
 mod unary_or_stream;
 mod unit_monitor;
 pub mod units;
+mod upstreams;
 mod usage;
 mod validate;
 mod work;
@@ -67,6 +74,7 @@ mod work;
 pub use crate::admission::QueuePosition;
 pub use crate::ledger::{Door, Rpc};
 pub use account::Account;
+pub use accounts::Accounts;
 pub use active_calls::{ActiveCalls, ConnectionCut};
 pub use admin::{AdminKeys, AdminUsage};
 pub(crate) use admin::{key_messages, usage_messages};
@@ -84,18 +92,16 @@ pub use reply::{LateHeaders, Reply};
 pub use stream::{AnswerChunk, ResponseStream};
 pub use unary_or_stream::UnaryOrStream;
 pub use units::Units;
-
-use feed::Feed;
+pub use upstreams::Upstreams;
 
 use crate::{
-    cluster::redis::Redis,
     config,
     keys::{Directory, Manager},
     ledger::Queries,
-    upstream::{Catalogue, Client, ModelNames},
+    upstream::{Catalogue, ModelNames},
 };
 
-/// All services, over one upstream.
+/// All services.
 #[derive(Clone, Debug)]
 pub struct Services {
     /// Chat completions.
@@ -119,36 +125,23 @@ pub struct Services {
 }
 
 impl Services {
-    /// All services over `upstream`, for the gateway keys of `keys`, with what `administration`
+    /// All services over `upstreams`, for the gateway keys of `keys`, with what `administration`
     /// manages and reads. Call it within a Tokio runtime: it spawns the tasks that all callers
     /// share.
     pub fn new(
-        upstream: Client,
+        upstreams: impl Into<Upstreams>,
         config: &config::Serve,
         keys: Directory,
         administration: Option<(Manager, Queries)>,
     ) -> Self {
         let (manager, queries) = administration.unzip();
-        let catalogue = Catalogue::new(upstream.clone(), ModelNames::new(&config.models));
-        let feed = Feed::new(upstream.clone());
-        let units = Units::new(
-            upstream.clone(),
-            catalogue.clone(),
-            feed.clone(),
-            keys,
-            &config.units,
-            redis(config),
-        );
-        let dispatch = Dispatch::new(
-            upstream.clone(),
-            catalogue.clone(),
-            units.clone(),
-            &config.models,
-        );
-        let circuits = dispatch.circuits().clone();
+        let upstreams = upstreams.into();
+        let (sources, of_accounts) = upstreams.sources();
+        let catalogue = Catalogue::of(sources, ModelNames::new(&config.models));
+        let accounts = Accounts::new(upstreams, &catalogue, &of_accounts, &keys, config);
+        let dispatch = Dispatch::new(accounts.clone(), catalogue.clone(), &config.models);
         let gauges = Gauges {
-            units: units.clone(),
-            circuits: circuits.clone(),
+            accounts: accounts.clone(),
             catalogue: catalogue.clone(),
         };
         Self {
@@ -156,8 +149,8 @@ impl Services {
             chat: Chat::new(dispatch.clone(), config.unary_via_stream),
             completions: Completions::new(dispatch.clone()),
             embeddings: Embeddings::new(dispatch),
-            models: Models::new(upstream.clone(), catalogue),
-            account: Account::new(upstream, feed, units, circuits),
+            models: Models::new(accounts.clone(), catalogue),
+            account: Account::new(accounts),
             admin_keys: AdminKeys::new(manager),
             admin_usage: AdminUsage::new(queries.clone()),
             caller: Caller::new(queries),
@@ -165,17 +158,10 @@ impl Services {
     }
 }
 
-/// The Redis of the cluster. `None` without a cluster, or if there is nothing to share.
-fn redis(config: &config::Serve) -> Option<Redis> {
-    let url = config.cluster.redis_url.as_ref()?;
-    let is_shared = config.units.units != Some(0) && config.upstream.api_key().is_some();
-    is_shared.then(|| Redis::new(url, &config.cluster.name(&config.upstream)))
-}
-
 impl Services {
-    /// Leaves the cluster, if there is one. Call it when all calls have ended.
+    /// Leaves the clusters of all accounts, if there are some. Call it when all calls have ended.
     pub async fn leave_cluster(&self) {
-        self.gauges.units.leave().await;
+        self.gauges.accounts.leave_cluster().await;
     }
 
     /// Takes over what `config` says about calls, for those that begin from now on.
@@ -190,6 +176,7 @@ pub(crate) mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::upstream::Client;
 
     /// The largest future of a call, in bytes. It is moved into memory of its own for each call.
     pub(crate) const FUTURE_BYTES_MAX: usize = 6 * 1024 + 512;

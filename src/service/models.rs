@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, hash::Hasher, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{call::Call, prepared, reply::Reply, validate};
+use super::{
+    accounts::{Accounts, Turn},
+    call::Call,
+    prepared,
+    reply::Reply,
+    validate,
+};
 use crate::{
     coding::{Accepted, Coding},
     error::{Error, Result},
@@ -21,7 +27,7 @@ const PAGE_SIZE_MAX: usize = 1000;
 /// The service of models.
 #[derive(Clone, Debug)]
 pub struct Models {
-    upstream: Client,
+    accounts: Accounts,
     catalogue: Catalogue,
 }
 
@@ -37,10 +43,10 @@ pub struct WholeCatalogue {
 }
 
 impl Models {
-    /// The service over `upstream` and `catalogue`.
-    pub fn new(upstream: Client, catalogue: Catalogue) -> Self {
+    /// The service over the upstreams of `accounts` and their `catalogue`.
+    pub fn new(accounts: Accounts, catalogue: Catalogue) -> Self {
         Self {
-            upstream,
+            accounts,
             catalogue,
         }
     }
@@ -93,12 +99,22 @@ impl Models {
             query
                 .iter()
                 .try_for_each(|(name, value)| validate::search_parameter(name, value))?;
-            self.upstream
-                .get::<ListModelsResponse>(&["models"], &query, options(&call))
-                .await
+            let mut accounts = self.accounts.of_each_upstream();
+            let mut found = Err(Error::internal("a gateway without an upstream"));
+            if let Some(first) = accounts.next() {
+                found = search_at(&first.client, &query, &call).await;
+            }
+            for other in accounts {
+                match (&mut found, search_at(&other.client, &query, &call).await) {
+                    (Ok(found), Ok(more)) => add_new(&mut found.answer, more.answer),
+                    (Err(_), Ok(reply)) => found = Ok(reply),
+                    // The models of the others are of use without these.
+                    (_, Err(_)) => {}
+                }
+            }
+            found
         };
         let mut reply = call.run(searching).await?;
-        catalogue::keep_models(&mut reply.answer);
         reply.answer.models = self.catalogue.names().show(reply.answer.models);
         self.add_aliases(&query, &mut reply.answer.models);
         let models = &mut reply.answer.models;
@@ -197,15 +213,20 @@ impl Models {
                 model: Some(real),
                 ..options(&call)
             };
-            match self.upstream.get::<Model>(&path, &[], options).await {
-                Ok(mut reply) => {
-                    if real != request.model {
-                        reply.answer.id.clone_from(&request.model);
+            let mut failure = None;
+            for account in self.accounts.of_each_upstream() {
+                match account.client.get::<Model>(&path, &[], options).await {
+                    Ok(mut reply) => {
+                        if real != request.model {
+                            reply.answer.id.clone_from(&request.model);
+                        }
+                        return Ok(reply.into());
                     }
-                    Ok(reply.into())
+                    Err(error) => failure = failure.or(Some(error)),
                 }
-                Err(error) => Err(self.catalogue.suggest(real, error).await),
             }
+            let failure = failure.unwrap_or_else(|| Error::internal("no upstream"));
+            Err(self.catalogue.suggest(real, failure).await)
         };
         call.run(reply).await
     }
@@ -238,13 +259,44 @@ impl Models {
                 model: Some(&model),
                 ..options(&call)
             };
-            let reply: upstream::Reply<TokenizeResponse> = self
-                .upstream
-                .post(&["tokenize"], prepared.into_body(), options)
-                .await?;
-            Ok(reply.into())
+            let allowed = self.accounts.allowed(&call.identity);
+            let mut turn = Turn::begin(&self.accounts, allowed, &model).await;
+            let body = prepared.into_body();
+            loop {
+                let account = turn.next(&call)?;
+                let pass = turn.pass(account)?;
+                let reply: Result<upstream::Reply<TokenizeResponse>> = account
+                    .client
+                    .post(&["tokenize"], body.clone(), options)
+                    .await;
+                pass.record(&reply);
+                match reply {
+                    Ok(reply) => return Ok(reply.into()),
+                    Err(error) => turn.take_error(account, error)?,
+                }
+            }
         };
         call.run(reply).await
+    }
+}
+
+async fn search_at(
+    upstream: &Client,
+    query: &[(&str, &str)],
+    call: &Call,
+) -> Result<upstream::Reply<ListModelsResponse>> {
+    let mut reply: upstream::Reply<ListModelsResponse> =
+        upstream.get(&["models"], query, options(call)).await?;
+    catalogue::keep_models(&mut reply.answer);
+    Ok(reply)
+}
+
+/// Adds the models of another upstream that are not among those `found`.
+fn add_new(found: &mut ListModelsResponse, more: ListModelsResponse) {
+    for model in more.models {
+        if !found.models.iter().any(|known| known.id == model.id) {
+            found.models.push(model);
+        }
     }
 }
 

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::circuit::{CircuitPass, Circuits};
+use super::{
+    accounts::{Accounts, Allowed},
+    circuit::{CircuitPass, Circuits},
+};
 use crate::{
     error::{Error, ErrorCode, Kind},
     upstream::Catalogue,
@@ -17,8 +20,10 @@ pub type ModelName = Arc<str>;
 
 /// The route of one call.
 #[derive(Debug)]
-pub struct Route {
-    circuits: Circuits,
+pub(super) struct Route {
+    accounts: Accounts,
+    /// The accounts that the caller's key may use.
+    pub(super) allowed: Allowed,
     catalogue: Catalogue,
     deadline: Option<Instant>,
     /// How long to wait for the first token of a model that another one follows.
@@ -43,7 +48,6 @@ pub(super) struct Candidate {
     pub(super) model: ModelName,
     /// How long to wait for its first token, if another model follows.
     pub(super) first_token_max: Option<Duration>,
-    circuits: Circuits,
     pass: Option<CircuitPass>,
     deadline: Option<Instant>,
     /// Since when the model has been silent, and from which time on that counts against it.
@@ -51,15 +55,19 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Starts asking the model. Call this after the call got its units, because a call that waits
+    /// Starts asking the model at the account with these `circuits`. Call this after the call got its units, because a call that waits
     /// for units must not be the one that probes a circuit. True if it is a probe, which is sent
     /// only once. See [`Exchange::SILENCE_MIN`](super::exchange::Exchange::SILENCE_MIN).
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the model's circuit has opened since the call waits for units.
-    pub(super) fn start(&mut self, silence_min: Duration) -> Result<bool, Error> {
+    pub(super) fn start(
+        &mut self,
+        circuits: &Circuits,
+        silence_min: Duration,
+    ) -> Result<bool, Error> {
         let now = Instant::now();
-        let pass = self.circuits.pass(Arc::clone(&self.model), now)?;
+        let pass = circuits.pass(Arc::clone(&self.model), now)?;
         self.silence = Some((now, silence_min));
         Ok(self.pass.insert(pass).is_probe())
     }
@@ -81,7 +89,8 @@ impl Candidate {
         self.pass.take()
     }
 
-    fn record_error(&mut self, error: &Error) {
+    /// Records that the model failed at the account that was asked.
+    pub(super) fn record_error(&mut self, error: &Error) {
         if error.is_callers_deadline() {
             self.record_deadline();
         } else if let Some(pass) = self.pass.take() {
@@ -115,10 +124,11 @@ impl Drop for Candidate {
 
 impl Route {
     /// A route over `models`, of which the first is the one that the caller asked for as
-    /// `requested`. `deadline` is the call's. A model that another one follows has
+    /// `requested`, at the `allowed` accounts. `deadline` is the call's. A model that another one follows has
     /// `first_token_max` for its first token.
-    pub fn new(
-        circuits: Circuits,
+    pub(super) fn new(
+        accounts: Accounts,
+        allowed: Allowed,
         catalogue: Catalogue,
         requested: ModelName,
         models: impl Iterator<Item = ModelName>,
@@ -133,7 +143,8 @@ impl Route {
         }
         left.reverse();
         Self {
-            circuits,
+            accounts,
+            allowed,
             catalogue,
             deadline,
             first_token_max,
@@ -148,7 +159,8 @@ impl Route {
     /// The next model to ask.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] if the circuits of all models that are left are open.
+    /// [`Kind::Unavailable`] if the circuits of all models that are left are open;
+    /// [`Kind::NotFound`] if no account has the requested one.
     pub(super) async fn next(&mut self) -> Result<Candidate, Error> {
         while let Some(model) = self.left.pop() {
             // A model whose length is not known may be long enough: it was named on purpose.
@@ -162,22 +174,21 @@ impl Route {
                 continue;
             }
             let now = Instant::now();
-            match self.circuits.check(&model, now) {
+            match self.accounts.check(self.allowed, &model, now) {
                 Ok(()) => {
                     let is_followed = self
                         .left
                         .iter()
-                        .any(|next| self.circuits.check(next, now).is_ok());
+                        .any(|next| self.accounts.check(self.allowed, next, now).is_ok());
                     return Ok(Candidate {
                         model,
                         first_token_max: is_followed.then_some(self.first_token_max),
-                        circuits: self.circuits.clone(),
                         pass: None,
                         deadline: self.deadline,
                         silence: None,
                     });
                 }
-                Err(error) => self.tried.push((model, error)),
+                Err(error) => self.record_error(&model, error).await?,
             }
         }
         Err(self.error())

@@ -92,7 +92,7 @@ impl<'a> UnitMonitor<'a> {
             let mut heard_at = Instant::now();
             loop {
                 match timeout_at(heard_at + silence_max, snapshots.next()).await {
-                    Ok(Some(Ok(snapshot))) if self.apply_snapshot(None, &snapshot.message) => {
+                    Ok(Some(Ok((_, snapshot)))) if self.apply_snapshot(None, &snapshot.message) => {
                         (is_limit_known, backoff) = (true, FEED_BACKOFF.0);
                         (silence_max, heard_at) = (SILENCE_MAX, Instant::now());
                     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     admission::{
-        Caller, KeyId, PerPriority, Permit, PermitRequest, Permits, Priority, QueueStatus,
+        Caller, KeyId, Outlook, PerPriority, Permit, PermitRequest, Permits, Priority, QueueStatus,
         Settings,
         cost::{UNKNOWN_MODEL_COST, cost_of},
     },
@@ -25,7 +25,7 @@ use crate::{
     error::{Error, Result},
     keys::{Directory, PriorityClass},
     proto::v1::{Concurrency, GatewayUnits, KeyUnits, QueuedByPriority},
-    upstream::{Catalogue, Client},
+    upstream::{Catalogue, Client, catalogue::Snapshot},
 };
 
 /// With several keys, one key may fill the queue except for this part, `1 / OTHER_KEYS_PART`.
@@ -41,6 +41,9 @@ pub struct Units {
     is_unbounded: bool,
     /// The numbers of the keys here, by those in the cluster. `None` without a cluster.
     numbers: Option<Arc<KeyNumbers>>,
+    /// For an upstream with units of its own kind: its index in the catalogue. A model whose cost
+    /// it does not tell costs one unit.
+    counts_requests_of: Option<usize>,
     _keeper: Arc<Keeper>,
 }
 
@@ -57,7 +60,9 @@ impl Drop for Keeper {
 
 impl Units {
     /// The units of the account of `upstream`, shared by the gateway keys of `keys`, and by all
-    /// gateways of a cluster that talk through `redis`. Must be called within a runtime.
+    /// gateways of a cluster that talk through `redis`. `counts_requests_of` is the index of an
+    /// upstream that is not Featherless and counts requests, in the catalogue. Must be called
+    /// within a runtime.
     pub fn new(
         upstream: Client,
         catalogue: Catalogue,
@@ -65,6 +70,7 @@ impl Units {
         keys: Directory,
         config: &config::Units,
         redis: Option<Redis>,
+        counts_requests_of: Option<usize>,
     ) -> Self {
         let settings = Settings::default();
         // A request must be due before its wait ends.
@@ -112,6 +118,7 @@ impl Units {
             keys,
             is_unbounded: config.units == Some(0),
             numbers,
+            counts_requests_of,
             _keeper,
         }
     }
@@ -132,6 +139,7 @@ impl Units {
             Directory::new(&[], &[]),
             &config,
             None,
+            None,
         )
     }
 
@@ -150,20 +158,7 @@ impl Units {
     /// has passed, [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the model costs more units
     /// than the plan has.
     pub async fn acquire(&self, call: &Call, model: &Arc<str>) -> Result<Permit> {
-        let cost = self.cost(model).await;
-        let request = PermitRequest {
-            caller: Caller {
-                key: self.key(call),
-                weight: call.identity.weight(),
-            },
-            priority: priority(call),
-            cost: cost.unwrap_or(UNKNOWN_MODEL_COST),
-            is_cost_estimated: cost.is_none(),
-            units_max: call.identity.limits().max_units,
-            is_only_key: !self.keys.has_several_callers(),
-            deadline: call.deadline.map(Instant::into_std),
-            waited: Duration::from_millis(call.stats.waited_ms()),
-        };
+        let request = self.request(call, self.cost(model).await);
         let since = Instant::now();
         call.stats.begin_wait(call.arrived_at.elapsed());
         let permit = self
@@ -189,6 +184,37 @@ impl Units {
         }
     }
 
+    /// What a request for `model` would meet in the queue now, by what `copy` of the catalogue
+    /// tells. `None` while the plan is not known.
+    pub(super) fn outlook(
+        &self,
+        call: &Call,
+        model: &str,
+        copy: Option<&Snapshot>,
+    ) -> Option<Outlook> {
+        let cost = match self.is_unbounded {
+            true => cost_of(None, None, model),
+            false => self.cost_in(copy, model),
+        };
+        self.permits.outlook(&self.request(call, cost))
+    }
+
+    fn request(&self, call: &Call, cost: Option<u32>) -> PermitRequest {
+        PermitRequest {
+            caller: Caller {
+                key: self.key(call),
+                weight: call.identity.weight(),
+            },
+            priority: priority(call),
+            cost: cost.unwrap_or(UNKNOWN_MODEL_COST),
+            is_cost_estimated: cost.is_none(),
+            units_max: call.identity.limits().max_units,
+            is_only_key: !self.keys.has_several_callers(),
+            deadline: call.deadline.map(Instant::into_std),
+            waited: Duration::from_millis(call.stats.waited_ms()),
+        }
+    }
+
     /// The cost of `model`; `None` if nothing is known about it.
     async fn cost(&self, model: &str) -> Option<u32> {
         if self.is_unbounded {
@@ -198,10 +224,16 @@ impl Units {
             Some(copy) => Some(copy),
             None => self.catalogue.get_soon().await,
         };
-        let (cost, class) = copy
-            .as_ref()
-            .and_then(|copy| copy.cost(model))
-            .unwrap_or_default();
+        self.cost_in(copy.as_deref(), model)
+    }
+
+    /// The cost of `model` by this copy of the catalogue; `None` if nothing is known about it.
+    fn cost_in(&self, copy: Option<&Snapshot>, model: &str) -> Option<u32> {
+        if let Some(source) = self.counts_requests_of {
+            let known = copy.and_then(|copy| copy.cost_at(source, model));
+            return Some(known.filter(|cost| *cost > 0).unwrap_or(1));
+        }
+        let (cost, class) = copy.and_then(|copy| copy.cost(model)).unwrap_or_default();
         cost_of(cost, Some(class).filter(|class| !class.is_empty()), model)
     }
 
@@ -213,6 +245,11 @@ impl Units {
     /// The state of the queue.
     pub(super) fn queue_status(&self) -> QueueStatus {
         self.permits.status()
+    }
+
+    /// How often the upstream has refused a request for lack of units.
+    pub(super) fn refusals(&self) -> u64 {
+        self.permits.refusals()
     }
 
     /// Adds to a snapshot what the gateway knows about the units. Its own requests that have ended

@@ -39,7 +39,7 @@ impl Client {
         self.sender.set_timeouts(config);
     }
 
-    /// Whether there is an API key.
+    /// Whether there is an API key, or none is needed.
     pub fn has_key(&self) -> bool {
         self.sender.has_key()
     }

@@ -44,7 +44,7 @@ mod transport;
 mod unary;
 mod wakes;
 
-pub use catalogue::Catalogue;
+pub use catalogue::{Catalogue, CatalogueSource};
 pub use client::Client;
 pub use error::too_large;
 pub use event_stream::EventStream;

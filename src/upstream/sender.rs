@@ -36,6 +36,8 @@ pub(super) struct Sender {
     transport: Transport,
     /// The API key, which no error may contain.
     secret: Option<SecretString>,
+    /// Whether requests may be sent without a key.
+    works_without_key: bool,
     timeouts: ArcSwap<Timeouts>,
     retry: Policy,
 }
@@ -58,14 +60,15 @@ impl Sender {
         Ok(Self {
             transport: Transport::new(config)?,
             secret: config.api_key().cloned(),
+            works_without_key: config.works_without_key,
             timeouts: ArcSwap::from_pointee(timeouts(config)),
             retry: Policy::new(config.retries, config.retry_wait),
         })
     }
 
-    /// Whether there is an API key.
+    /// Whether there is an API key, or none is needed.
     pub(super) fn has_key(&self) -> bool {
-        self.transport.has_key()
+        self.works_without_key || self.transport.has_key()
     }
 
     /// The transport, for requests that need no API key.
@@ -73,7 +76,7 @@ impl Sender {
         &self.transport
     }
 
-    /// The transport, if there is an API key.
+    /// The transport, if there is an API key or none is needed.
     pub(super) fn with_key(&self) -> Result<&Transport> {
         if self.has_key() {
             Ok(&self.transport)

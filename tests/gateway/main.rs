@@ -11,6 +11,8 @@
 #![recursion_limit = "256"]
 
 mod account;
+mod account_tables;
+mod accounts;
 mod admin;
 mod aliases;
 mod auth;

@@ -411,3 +411,21 @@ async fn dotenv_and_the_timeout_of_the_drain_are_read_again_with_warnings() {
         "the call was cut after 100 ms"
     );
 }
+
+#[tokio::test]
+async fn a_change_of_accounts_needs_a_restart_and_a_wrong_one_changes_nothing() {
+    let mut gateway = Gateway::start("", &[("FEATHERLESS_API_KEY", "")]).await;
+    gateway.write("[[account]]\nname = 'Not A Word'\n");
+    let told = gateway.reload("nothing changes").await;
+    assert!(told.contains("name must be 1 to 32"), "{told}");
+    let without_units = |toml: &str| {
+        let common = with_common("").replace("units = 0\n", "");
+        write(&gateway.folder.0.join("fw.toml"), format!("{common}{toml}"));
+    };
+    without_units("[[account]]\nname = 'a'\nfeatherless_api_key = 's3cr3t'\n");
+    let told = gateway.reload("read again").await;
+    assert!(told.contains("options=\"account, units\""), "{told}");
+    gateway.write("");
+    gateway.reload("no option changes").await;
+    gateway.end().await;
+}

@@ -13,6 +13,7 @@
 //! - `state`: the data behind the lock, and its bookkeeping.
 //! - `plan`, `capacity_probe`, `refusal_backoff`, `refusal_budget`: parts of the state, each a
 //!   small state machine without a clock.
+//! - `outlook`: what a request would meet in the queue.
 //! - `errors`: why requests do not get units.
 //! - `seat`: in a cluster, the queue is that of one gateway, and the others ask it.
 //!
@@ -63,6 +64,7 @@ use crate::{
 mod capacity_probe;
 mod errors;
 mod knowledge;
+mod outlook;
 mod permit;
 mod plan;
 mod progress;

@@ -21,7 +21,7 @@
 //! - `selection`: which request is next.
 //! - `start`: a request takes its units.
 //! - `release`: a request gives them back.
-//! - `status`: a snapshot for monitoring.
+//! - `status`: a snapshot for monitoring. `outlook`: what a request would meet.
 
 mod bypassed;
 mod capacity;
@@ -33,6 +33,7 @@ mod fair_queue;
 mod headroom;
 mod key_limit;
 mod key_queue;
+mod outlook;
 mod release;
 mod selection;
 mod service_time;

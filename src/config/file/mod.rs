@@ -7,9 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod accounts;
 mod reader;
 
-use super::{regular_file, setting::Settings};
+use super::{account::Account, regular_file, setting::Settings};
 use reader::Reader;
 
 /// The largest accepted file, in bytes.
@@ -19,6 +20,7 @@ const BYTES_MAX: u64 = 1024 * 1024;
 pub struct ConfigFile {
     path: PathBuf,
     members: BTreeMap<String, Member>,
+    accounts: Vec<Account>,
     /// Warnings, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl ConfigFile {
         reader.read(&bytes);
         let Reader {
             members,
+            accounts,
             errors,
             mut warnings,
             ..
@@ -55,10 +58,11 @@ impl ConfigFile {
         if !errors.is_empty() {
             return Err(errors.join("\n  "));
         }
-        warnings.extend(open_secret(path, &members, settings));
+        warnings.extend(open_secret(path, &members, &accounts, settings));
         Ok(Self {
             path: path.to_owned(),
             members,
+            accounts,
             warnings,
         })
     }
@@ -66,6 +70,11 @@ impl ConfigFile {
     /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The accounts, without the keys that files of their own have.
+    pub(super) fn accounts(&self) -> &[Account] {
+        &self.accounts
     }
 
     pub(super) fn member(&self, name: &str) -> Option<&Member> {
@@ -88,6 +97,7 @@ impl fmt::Debug for ConfigFile {
 fn open_secret(
     path: &Path,
     members: &BTreeMap<String, Member>,
+    accounts: &[Account],
     settings: &Settings,
 ) -> Option<String> {
     let is_secret = |setting: &&crate::config::Setting| {
@@ -95,14 +105,20 @@ fn open_secret(
         let mut values = member.iter().flat_map(|member| &member.values);
         values.any(|value| setting.hides(value))
     };
-    let secret = settings.secrets().find(is_secret)?;
+    let of_option = settings.secrets().find(is_secret);
+    let of_option = of_option.map(|secret| (secret.member.clone(), secret.file_member()));
+    let has_key = |account: &Account| account.featherless_api_key.is_some();
+    let of_account = || {
+        let secret = "featherless_api_key".to_owned();
+        let file = format!("{secret}_file");
+        accounts.iter().any(has_key).then_some((secret, file))
+    };
+    let (secret, file_member) = of_option.or_else(of_account)?;
     regular_file::is_open_to_others(path).then(|| {
         let path = path.display();
         format!(
-            "{path} contains a secret ({}) and other users may read or change it: run `chmod o-rw \
-             {path}`, or name a file that has only the secret ({})",
-            secret.member,
-            secret.file_member()
+            "{path} contains a secret ({secret}) and other users may read or change it: run \
+             `chmod o-rw {path}`, or name a file that has only the secret ({file_member})"
         )
     })
 }

@@ -7,8 +7,11 @@ use toml::{
     de::{DeInteger, DeTable, DeValue},
 };
 
-use super::Member;
-use crate::config::setting::{Kind, Setting, Settings};
+use super::{Member, accounts};
+use crate::config::{
+    account::Account,
+    setting::{Kind, Setting, Settings},
+};
 
 /// The largest number of errors that are reported.
 const ERRORS_MAX: usize = 20;
@@ -23,18 +26,20 @@ pub(super) struct Reader<'a> {
     /// The names of aliases, as far as the file has them.
     aliases: Vec<String>,
     pub(super) members: BTreeMap<String, Member>,
+    pub(super) accounts: Vec<Account>,
     pub(super) errors: Vec<String>,
     pub(super) warnings: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(path: &'a Path, settings: &'a Settings) -> Self {
-        let (members, errors, warnings) = Default::default();
+        let (members, accounts, errors, warnings) = Default::default();
         Self {
             path,
             settings,
             aliases: Vec::new(),
             members,
+            accounts,
             errors,
             warnings,
         }
@@ -92,6 +97,12 @@ impl<'a> Reader<'a> {
         value: &Spanned<DeValue<'_>>,
         line_at: &dyn Fn(usize) -> usize,
     ) {
+        if name == accounts::MEMBER {
+            return match accounts::read(value) {
+                Ok(accounts) => self.accounts = accounts,
+                Err(problem) => self.error(line_at(problem.at), &problem.text),
+            };
+        }
         if self.settings.file_member(name).is_some() {
             match value.get_ref().as_str() {
                 Some(path) => self.take(line, name, vec![path.to_owned()]),

@@ -82,7 +82,11 @@ impl Samples {
     fn push(&mut self, metric: &'static Metric, labels: &[&str], value: Value) {
         debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
         let values = labels.iter().map(|label| (*label).to_owned());
-        let labels = metric.labels.iter().copied().zip(values).collect();
+        let labels = metric.labels.iter().copied().zip(values);
+        // A gateway with one account has no name for it.
+        let labels = labels
+            .filter(|(name, value)| *name != table::ACCOUNT_LABEL || !value.is_empty())
+            .collect();
         self.0.entry(metric.name).or_default().push((labels, value));
     }
 

@@ -15,6 +15,9 @@ pub enum Type {
     Histogram,
 }
 
+/// The label that samples of a gateway with one account do not have.
+pub(super) const ACCOUNT_LABEL: &str = "account";
+
 /// One metric.
 #[derive(Debug)]
 pub struct Metric {
@@ -89,22 +92,26 @@ metrics! {
         "Tokens of each key. Only with --metrics-key-label";
     REQUEST_BYTES = Histogram "featherwire_request_bytes" ["door"]
         "Sizes of the requests for models";
-    UNITS_CAPACITY = Gauge "featherwire_units_capacity" []
+    UNITS_CAPACITY = Gauge "featherwire_units_capacity" ["account"]
         "Concurrency units of the plan. Absent if there is no limit";
-    UNITS_IN_USE = Gauge "featherwire_units_in_use" []
+    UNITS_IN_USE = Gauge "featherwire_units_in_use" ["account"]
         "Units that calls of this gateway hold";
-    UNITS_EXTERNAL = Gauge "featherwire_units_external" []
+    UNITS_EXTERNAL = Gauge "featherwire_units_external" ["account"]
         "Units that other programs of the account hold";
-    UNITS_COOLING_DOWN = Gauge "featherwire_units_cooling_down" []
+    UNITS_COOLING_DOWN = Gauge "featherwire_units_cooling_down" ["account"]
         "Units of cancelled requests that upstream may still count";
-    RUNNING = Gauge "featherwire_running_requests" []
+    RUNNING = Gauge "featherwire_running_requests" ["account"]
         "Requests that hold units";
-    QUEUED = Gauge "featherwire_queue_requests" ["class"]
+    QUEUED = Gauge "featherwire_queue_requests" ["class", "account"]
         "Requests that wait for units";
-    QUEUE_OLDEST = Gauge "featherwire_queue_oldest_wait_seconds" []
+    QUEUE_OLDEST = Gauge "featherwire_queue_oldest_wait_seconds" ["account"]
         "Time for which the oldest of them has waited";
-    CIRCUITS = Gauge "featherwire_circuits" ["state"]
+    CIRCUITS = Gauge "featherwire_circuits" ["state", "account"]
         "Models that have failed recently, by the state of their circuit";
+    ACCOUNT_UNIT_REFUSALS = Counter "featherwire_account_unit_refusals_total" ["account"]
+        "Requests that upstream refused for want of units of the account";
+    ACCOUNT_REFUSED = Gauge "featherwire_account_refused" ["account"]
+        "1 if upstream refuses the account (its key or its plan), so that it is not asked for a while, 0 if not. Absent with one account";
     CATALOGUE_AGE = Gauge "featherwire_catalogue_age_seconds" []
         "Age of the list of models. Absent before it is loaded";
     CATALOGUE_MODELS = Gauge "featherwire_catalogue_models" []

@@ -7,11 +7,13 @@
 //! upstream's list, `fetch` says when to ask for it, and `suggestions` which ids to suggest.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use super::{client::Client, model_names::ModelNames, options::RequestOptions};
@@ -19,11 +21,14 @@ use crate::error::{Error, ErrorCode, Result};
 
 mod fetch;
 mod snapshot;
+mod source;
 mod suggestions;
 mod writer;
 
 use fetch::{Fetch, Fetches};
 pub use snapshot::{Page, Snapshot};
+pub use source::CatalogueSource;
+use source::List;
 pub use writer::keep_models;
 
 /// The age at which a snapshot is refreshed. Callers still get the old one until the new one is
@@ -36,10 +41,13 @@ const OPTIONAL_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The longest duration of a fetch, from the request to the snapshot.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The catalogue of an upstream. Cheap to clone: all clones share one snapshot.
+/// The same for a snapshot that lacks the list of one of several upstreams.
+const PARTIAL_FRESH_MAX: Duration = Duration::from_secs(30);
+
+/// The catalogue of all upstreams. Cheap to clone: all clones share one snapshot.
 #[derive(Clone)]
 pub struct Catalogue {
-    upstream: Client,
+    sources: Arc<[CatalogueSource]>,
     names: Arc<ArcSwap<ModelNames>>,
     shared: Arc<Shared>,
 }
@@ -48,6 +56,8 @@ pub struct Catalogue {
 struct Shared {
     copy: RwLock<Option<Arc<Snapshot>>>,
     fetches: Fetches,
+    /// With several upstreams, the last list of each.
+    lists: Mutex<Vec<Option<Bytes>>>,
 }
 
 fn too_late() -> Error {
@@ -65,7 +75,7 @@ fn too_slow() -> Error {
 impl std::fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Catalogue")
-            .field("upstream", &self.upstream)
+            .field("sources", &self.sources)
             .finish_non_exhaustive()
     }
 }
@@ -74,8 +84,14 @@ impl Catalogue {
     /// The catalogue of `upstream`, with the aliases and patterns of `names`. Nothing is fetched
     /// yet.
     pub fn new(upstream: Client, names: ModelNames) -> Self {
+        Self::of(vec![CatalogueSource::of(upstream)], names)
+    }
+
+    /// The catalogue of several upstreams: all their models. A model of several of them is as the
+    /// first one describes it.
+    pub fn of(sources: Vec<CatalogueSource>, names: ModelNames) -> Self {
         Self {
-            upstream,
+            sources: sources.into(),
             names: Arc::new(ArcSwap::from_pointee(names)),
             shared: Arc::default(),
         }
@@ -140,7 +156,11 @@ impl Catalogue {
     /// The current snapshot, if there is one. An old one is refreshed in the background.
     pub fn current(&self) -> Option<Arc<Snapshot>> {
         let copy = self.cached()?;
-        if copy.age() >= FRESH_MAX {
+        let fresh_max = match copy.is_partial {
+            true => PARTIAL_FRESH_MAX,
+            false => FRESH_MAX,
+        };
+        if copy.age() >= fresh_max {
             self.shared.fetches.refresh(|| self.fetch());
         }
         Some(copy)
@@ -185,14 +205,12 @@ impl Catalogue {
         let catalogue = self.clone();
         async move {
             let fetch = async {
-                let text = catalogue
-                    .upstream
-                    .get_text(&["models"], RequestOptions::default())
-                    .await?;
-                let names = catalogue.names();
+                let lists = catalogue.lists().await?;
+                let (names, sources) = (catalogue.names(), Arc::clone(&catalogue.sources));
                 // On a thread of its own: the list has several MB.
-                let copy = tokio::task::spawn_blocking(move || Snapshot::new(&text, &names)).await;
-                copy.map_err(Error::internal)?
+                let copy =
+                    tokio::task::spawn_blocking(move || Snapshot::of(&lists, &sources, &names));
+                copy.await.map_err(Error::internal)?
             };
             let copy = tokio::time::timeout(FETCH_TIMEOUT, fetch)
                 .await
@@ -216,6 +234,44 @@ impl Catalogue {
                     Err(error)
                 }
             }
+        }
+    }
+
+    /// The lists of all upstreams. For one of several that fails: its last list, if there is one.
+    async fn lists(&self) -> Result<Vec<List>> {
+        if let [only] = &*self.sources {
+            let text = only.text().await?;
+            return Ok(vec![List { source: 0, text }]);
+        }
+        let texts = join_all(self.sources.iter().map(CatalogueSource::text_in_time)).await;
+        let mut last = self
+            .shared
+            .lists
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.resize(self.sources.len(), None);
+        let mut failure = None;
+        let mut lists = Vec::new();
+        for (source, (text, last)) in texts.into_iter().zip(last.iter_mut()).enumerate() {
+            match text {
+                Ok(text) => *last = Some(text),
+                Err(error) => {
+                    let (code, has_last) = (error.code(), last.is_some());
+                    tracing::warn!(
+                        code,
+                        source,
+                        has_last,
+                        "could not get the list of models of one of several upstreams"
+                    );
+                    failure = failure.or(Some(error));
+                }
+            }
+            let text = last.clone();
+            lists.extend(text.map(|text| List { source, text }));
+        }
+        match failure {
+            Some(error) if lists.is_empty() => Err(error),
+            _ => Ok(lists),
         }
     }
 

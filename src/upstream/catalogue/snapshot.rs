@@ -37,6 +37,8 @@ pub struct Snapshot {
     /// How many entries of upstream's list are not models, and were skipped.
     pub(super) skipped: usize,
     pub(super) fetched_at: Instant,
+    /// Whether it lacks the models of one of several upstreams.
+    pub(super) is_partial: bool,
 }
 
 /// What filters and pages need to know about a model.
@@ -52,6 +54,10 @@ pub(super) struct Entry {
     pub(super) cost: Option<u32>,
     /// Whether lists and suggestions name it.
     pub(super) is_shown: bool,
+    /// The upstreams that list it: a bit for the index of each.
+    pub(super) sources: u64,
+    /// The index of the one that describes it.
+    pub(super) described_by: usize,
 }
 
 /// One page of models.
@@ -135,6 +141,18 @@ impl Snapshot {
     /// Whether there is a model `id`.
     pub fn has(&self, id: &str) -> bool {
         self.entry(id).is_some()
+    }
+
+    /// The upstreams that list the model `id`: a bit for the index of each. 0 if none does.
+    pub fn sources(&self, id: &str) -> u64 {
+        self.entry(id).map_or(0, |entry| entry.sources)
+    }
+
+    /// The cost of the model `id` in concurrency units, if the upstream with the index `source`
+    /// describes the model and tells the cost.
+    pub fn cost_at(&self, source: usize, id: &str) -> Option<u32> {
+        let entry = self.entry(id)?;
+        entry.cost.filter(|_| entry.described_by == source)
     }
 
     /// The cost of the model `id` in concurrency units, if it is known, and its class, which may

@@ -1,13 +1,18 @@
 //! Makes a snapshot of upstream's list of models, one model at a time.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
     snapshot::{Entry, LIST_BEGINS, LIST_ENDS, Snapshot},
+    source::{CatalogueSource, List},
     suggestions::SimilarIds,
 };
 use crate::{
@@ -31,23 +36,58 @@ impl Snapshot {
     /// [`Kind::Upstream`](crate::error::Kind::Upstream) if the answer is not a list of models. For
     /// an error inside a successful reply, the kind that the error means.
     pub fn new(answer: &[u8], names: &ModelNames) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct List<'a> {
-            #[serde(borrow)]
-            data: json::RawList<'a, MODELS_MAX>,
+        let list = List {
+            source: 0,
+            text: Bytes::copy_from_slice(answer),
+        };
+        Self::of(&[list], &[CatalogueSource::default()], names)
+    }
+
+    /// The same of the lists of several upstreams.
+    pub(super) fn of(
+        lists: &[List],
+        sources: &[CatalogueSource],
+        names: &ModelNames,
+    ) -> Result<Self> {
+        let bytes = lists.iter().map(|list| list.text.len()).sum();
+        let (mut parsed, mut failure) = (Vec::new(), None);
+        for list in lists {
+            match entries(&list.text) {
+                Ok(entries) => parsed.push((list.source, entries)),
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
-        let list: List<'_> = std::str::from_utf8(answer)
-            .map_err(|_| JsonError::whole("not UTF-8"))
-            .and_then(json::peek)
-            .map_err(|problem| from_event(answer, None).unwrap_or_else(|| bad_answer(&problem)))?;
-        let mut writer = Writer::with_capacity(answer.len(), list.data.0.len());
+        // The lists of other upstreams are of use without it.
+        if let Some(error) = failure.filter(|_| parsed.is_empty()) {
+            return Err(error);
+        }
+        let models = parsed.iter().map(|(_, entries)| entries.len()).sum();
+        let mut writer = Writer::with_capacity(bytes, models);
+        writer.is_partial = parsed.len() < sources.len();
+        // With one upstream, entries with the same id are found at the end.
+        let mut known: HashMap<String, usize> = HashMap::new();
         let mut dangling: BTreeSet<(&str, &str)> = names.aliases().collect();
         let mut aliased = Vec::new();
-        for raw in list.data.0 {
+        let raw = parsed
+            .iter()
+            .flat_map(|(source, entries)| entries.iter().map(move |entry| (*source, *entry)));
+        for (source, raw) in raw {
             let Some(model) = model(raw) else {
                 writer.skipped += 1;
                 continue;
             };
+            let is_accepted = |source: &CatalogueSource| source.accepts(&model.id);
+            if !sources.get(source).is_some_and(is_accepted) {
+                continue;
+            }
+            writer.source = source;
+            if lists.len() > 1 {
+                if let Some(place) = known.get(&model.id) {
+                    writer.add_source(*place);
+                    continue;
+                }
+                known.insert(model.id.clone(), writer.entries.len());
+            }
             for (alias, real) in names.aliases().filter(|(_, real)| *real == model.id) {
                 dangling.remove(&(alias, real));
                 aliased.push(Model {
@@ -77,6 +117,20 @@ impl Snapshot {
             .try_for_each(|model| writer.add(model, true))?;
         writer.finish()
     }
+}
+
+/// The entries of upstream's list.
+fn entries(answer: &[u8]) -> Result<Vec<&RawValue>> {
+    #[derive(Deserialize)]
+    struct Document<'a> {
+        #[serde(borrow)]
+        data: json::RawList<'a, MODELS_MAX>,
+    }
+    let list: Document<'_> = std::str::from_utf8(answer)
+        .map_err(|_| JsonError::whole("not UTF-8"))
+        .and_then(json::peek)
+        .map_err(|problem| from_event(answer, None).unwrap_or_else(|| bad_answer(&problem)))?;
+    Ok(list.data.0)
 }
 
 /// An entry of upstream's list as a model: an object with an id. `None` for anything else.
@@ -142,6 +196,9 @@ struct Writer {
     lower_ids: String,
     entries: Vec<Entry>,
     skipped: usize,
+    /// The source of the models that are added.
+    source: usize,
+    is_partial: bool,
 }
 
 impl Writer {
@@ -154,6 +211,8 @@ impl Writer {
             lower_ids: String::new(),
             entries: Vec::with_capacity(models),
             skipped: 0,
+            source: 0,
+            is_partial: false,
         }
     }
 
@@ -186,8 +245,17 @@ impl Writer {
                 .concurrency_cost
                 .and_then(|cost| u32::try_from(cost).ok()),
             is_shown,
+            sources: bit(self.source),
+            described_by: self.source,
         });
         Ok(())
+    }
+
+    /// Notes that the present source has the model at this place too.
+    fn add_source(&mut self, place: usize) {
+        if let Some(entry) = self.entries.get_mut(place) {
+            entry.sources |= bit(self.source);
+        }
     }
 
     fn finish(self) -> Result<Snapshot> {
@@ -197,6 +265,8 @@ impl Writer {
             mut lower_ids,
             mut entries,
             skipped,
+            source: _,
+            is_partial,
         } = self;
         text.extend_from_slice(LIST_ENDS);
         let list_bytes = text.len();
@@ -230,8 +300,17 @@ impl Writer {
             similar,
             skipped,
             fetched_at,
+            is_partial,
         })
     }
+}
+
+/// The bit of a source.
+fn bit(source: usize) -> u64 {
+    u32::try_from(source)
+        .ok()
+        .and_then(|source| 1_u64.checked_shl(source))
+        .unwrap_or_default()
 }
 
 /// Offsets have 32 bits. The bound of an answer is far below that.

@@ -13,7 +13,7 @@ use featherwire::{
         self, Listener,
         tls::{Reload, Tls},
     },
-    upstream::Client,
+    service::Upstreams,
     workers::Workers,
 };
 use reqwest::{RequestBuilder, Response};
@@ -106,7 +106,7 @@ impl Gateway {
         let address = listener.local_addr().unwrap();
         let tls = Tls::load(&config.tls, false).unwrap();
         let listener = Listener::new(listener, tls.callers);
-        let client = Client::new(&config.upstream).unwrap();
+        let upstreams = Upstreams::new(&config).unwrap();
         let workers = config
             .workers
             .map_or_else(Workers::none, |workers| Workers::start(workers).unwrap());
@@ -115,9 +115,11 @@ impl Gateway {
         let stopped = Arc::clone(&stop);
         let shutdown = async move { stopped.notified().await };
         let task = tokio::spawn(async move {
-            server::serve(listener, &config, keys, ledger, client, &workers, shutdown)
-                .await
-                .unwrap()
+            server::serve(
+                listener, &config, keys, ledger, upstreams, &workers, shutdown,
+            )
+            .await
+            .unwrap()
         });
         Self {
             address,

@@ -1,0 +1,26 @@
+//! What a request would meet in the queue.
+
+use tokio::time::Instant;
+
+use super::Permits;
+use crate::admission::{outlook::Outlook, request::PermitRequest};
+
+impl Permits {
+    /// What `request` would meet if it came into the queue now. `None` while the plan is not known.
+    pub fn outlook(&self, request: &PermitRequest) -> Option<Outlook> {
+        if !*self.shared.is_plan_known.borrow() {
+            return None;
+        }
+        if let Some(seat) = self.seat.as_ref().filter(|seat| !seat.has_queue()) {
+            return Some(Outlook::of_status(&seat.status(), request.cost));
+        }
+        let mut state = self.shared.lock();
+        let cost = match request.is_cost_estimated {
+            true => state.bounded_cost(request.cost),
+            false => request.cost,
+        };
+        let request = PermitRequest { cost, ..*request };
+        let now = Instant::now().into_std();
+        Some(state.scheduler.outlook(&request, now))
+    }
+}

@@ -1,0 +1,298 @@
+//! The accounts that a gateway asks: one, or several of `[[account]]` in the configuration file.
+//! Each has its own upstream, units, feed and circuits of models.
+//!
+//! - This file: the accounts, and which of them may be asked for a model.
+//! - `turn`: the accounts that one call asks for one model, the best one first.
+//! - `gated`: which models an account may not use.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::{
+    circuit::{self, CircuitPass, Circuits},
+    feed::Feed,
+    units::Units,
+    upstreams::{Upstream, Upstreams},
+};
+use crate::{
+    cluster::redis::Redis,
+    config::{self, Glob},
+    error::{AccountFault, Error, ErrorCode, Health, Result},
+    keys::{Directory, Identity},
+    upstream::{Catalogue, Client},
+};
+
+mod gated;
+mod turn;
+
+use gated::Gated;
+pub(super) use turn::Turn;
+
+/// A set of accounts: a bit for the index of each.
+type Set = u64;
+
+/// All accounts.
+const ALL: Set = Set::MAX;
+
+/// The accounts of a gateway, at least one. Cheap to clone; all clones share one state.
+#[derive(Clone, Debug)]
+pub struct Accounts(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    list: Box<[UpstreamAccount]>,
+    catalogue: Catalogue,
+    /// Whether an upstream refuses an account, by the names of the accounts.
+    circuits: Circuits,
+    gated: Gated,
+}
+
+/// One account, and all that the gateway has for it.
+#[derive(Debug)]
+pub(super) struct UpstreamAccount {
+    index: usize,
+    pub(super) name: Arc<str>,
+    pub(super) client: Client,
+    pub(super) units: Units,
+    pub(super) feed: Feed,
+    /// The circuits of its models.
+    pub(super) circuits: Circuits,
+    weight: u32,
+    models: Box<[Glob]>,
+    has_feed: bool,
+    /// The index of its upstream in the catalogue.
+    source: usize,
+}
+
+impl UpstreamAccount {
+    /// Whether its upstream tells how its units are used.
+    pub(super) fn has_feed(&self) -> bool {
+        self.has_feed
+    }
+}
+
+/// The accounts that the key of a call may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowed(Set);
+
+/// Whether the upstream accepts an account, as one request finds out.
+#[derive(Debug)]
+pub(super) struct AccountPass(Option<CircuitPass>);
+
+impl AccountPass {
+    /// Records the result of the request.
+    pub(super) fn record<T>(self, result: &Result<T>) {
+        let Some(pass) = self.0 else { return };
+        match result {
+            Ok(_) => pass.record_success(),
+            Err(error) if error.account_fault() == AccountFault::Refused => {
+                pass.record_failure(error.code(), Instant::now());
+            }
+            // It read the request.
+            Err(error) if error.health() == Health::Up => pass.record_success(),
+            Err(_) => drop(pass),
+        }
+    }
+}
+
+impl Accounts {
+    /// The accounts at `upstreams`, with all their models in `catalogue`, in which `sources` has
+    /// the index of the upstream of each. Call it within a Tokio runtime.
+    pub(super) fn new(
+        upstreams: Upstreams,
+        catalogue: &Catalogue,
+        sources: &[usize],
+        keys: &Directory,
+        config: &config::Serve,
+    ) -> Self {
+        let accounts = upstreams.into_list().into_iter().zip(sources).enumerate();
+        let accounts = accounts.map(|(index, (upstream, source))| {
+            let Upstream {
+                name,
+                client,
+                weight,
+                models,
+                units,
+                ..
+            } = upstream;
+            let feed = match units {
+                None => Feed::new(client.clone()),
+                Some(_) => Feed::empty(),
+            };
+            let of_account = config::Units {
+                units: units.or(config.units.units),
+                ..config.units.clone()
+            };
+            UpstreamAccount {
+                index,
+                name,
+                units: Units::new(
+                    client.clone(),
+                    catalogue.clone(),
+                    feed.clone(),
+                    keys.clone(),
+                    &of_account,
+                    redis(config, index),
+                    units.map(|_| *source),
+                ),
+                feed,
+                client,
+                circuits: circuits_of_models(&config.models),
+                weight,
+                has_feed: units.is_none(),
+                models: models.into(),
+                source: *source,
+            }
+        });
+        Self(Arc::new(Shared {
+            list: accounts.collect(),
+            catalogue: catalogue.clone(),
+            circuits: Circuits::of_accounts(config.models.circuit_wait),
+            gated: Gated::default(),
+        }))
+    }
+
+    /// One account with these units.
+    pub fn only(
+        client: Client,
+        catalogue: &Catalogue,
+        units: Units,
+        config: &config::Models,
+    ) -> Self {
+        let account = UpstreamAccount {
+            index: 0,
+            name: super::upstreams::DEFAULT_NAME.into(),
+            feed: Feed::new(client.clone()),
+            client,
+            units,
+            circuits: circuits_of_models(config),
+            weight: 1,
+            models: Box::default(),
+            has_feed: true,
+            source: 0,
+        };
+        Self(Arc::new(Shared {
+            list: Box::new([account]),
+            catalogue: catalogue.clone(),
+            circuits: Circuits::of_accounts(config.circuit_wait),
+            gated: Gated::default(),
+        }))
+    }
+
+    /// All accounts, in the order of the configuration.
+    pub(super) fn list(&self) -> &[UpstreamAccount] {
+        &self.0.list
+    }
+
+    /// The first account of each upstream.
+    pub(super) fn of_each_upstream(&self) -> impl Iterator<Item = &UpstreamAccount> {
+        let list = self.list();
+        let is_first = |account: &&UpstreamAccount| {
+            let mut before = list.iter().take(account.index);
+            !before.any(|other| other.source == account.source)
+        };
+        list.iter().filter(is_first)
+    }
+
+    /// Leaves the clusters of all accounts, if there are some.
+    pub(super) async fn leave_cluster(&self) {
+        join_all(self.list().iter().map(|account| account.units.leave())).await;
+    }
+
+    /// The circuits of accounts: whether an upstream refuses one.
+    pub(super) fn circuits(&self) -> &Circuits {
+        &self.0.circuits
+    }
+
+    /// Takes over the timeouts of `config`, for requests that begin from now on.
+    pub(super) fn set_timeouts(&self, config: &config::Upstream) {
+        for account in self.list() {
+            account.client.set_timeouts(config);
+        }
+    }
+
+    /// The accounts that the key of a call may use.
+    pub(super) fn allowed(&self, _: &Identity) -> Allowed {
+        Allowed(ALL)
+    }
+
+    /// Checks whether one of these accounts may be asked for `model` now or soon.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`](crate::error::Kind::NotFound) if none of them has the model;
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the circuits of all are open.
+    pub(super) fn check(&self, allowed: Allowed, model: &str, now: Instant) -> Result<()> {
+        if let [only] = self.list() {
+            return only.circuits.check(model, now);
+        }
+        let eligible = self.asked_for(allowed, model);
+        let is_only = eligible.count_ones() == 1;
+        let mut failure = None;
+        for account in self.members(eligible) {
+            let checked = match is_only {
+                true => Ok(()),
+                false => self.circuits().check(&account.name, now),
+            };
+            match checked.and_then(|()| account.circuits.check(model, now)) {
+                Ok(()) => return Ok(()),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| no_account_has(model)))
+    }
+
+    /// Those of the allowed accounts that are asked for `model`, by their patterns.
+    fn asked_for(&self, allowed: Allowed, model: &str) -> Set {
+        let accounts = self.members(allowed.0);
+        let accounts = accounts.filter(|account| {
+            account.models.is_empty() || account.models.iter().any(|glob| glob.matches(model))
+        });
+        accounts.fold(0, |set, account| set | bit(account.index))
+    }
+
+    fn members(&self, set: Set) -> impl Iterator<Item = &UpstreamAccount> {
+        let list = self.list().iter();
+        list.filter(move |account| set & bit(account.index) != 0)
+    }
+}
+
+/// The Redis of the cluster of an account. `None` without a cluster, or if there is nothing to
+/// share.
+fn redis(config: &config::Serve, index: usize) -> Option<Redis> {
+    let url = config.cluster.redis_url.as_ref()?;
+    let common = &config.upstream;
+    let (name, is_shared) = match config.accounts.get(index).filter(|_| !config.emulator) {
+        Some(account) => {
+            let name = config.cluster.name_of_account(account, common);
+            (name, account.units != Some(0))
+        }
+        None => {
+            let is_shared = config.units.units != Some(0) && common.api_key().is_some();
+            (config.cluster.name(common), is_shared)
+        }
+    };
+    is_shared.then(|| Redis::new(url, &name))
+}
+
+fn circuits_of_models(config: &config::Models) -> Circuits {
+    Circuits::new(circuit::Settings {
+        failures: config.circuit_failures,
+        wait: config.circuit_wait,
+    })
+}
+
+/// The bit of an index. There are at most as many accounts as a set has bits.
+fn bit(index: usize) -> Set {
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    1_u64.checked_shl(index).unwrap_or_default()
+}
+
+fn no_account_has(model: &str) -> Error {
+    let message = format!(
+        "No account of the gateway has the model {model}. Ids are case-sensitive; GET \
+         /v1/models?q=… or `featherwire models --search …` finds them"
+    );
+    Error::new(ErrorCode::ModelNotFound, message).with_param("model")
+}
