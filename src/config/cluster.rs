@@ -8,6 +8,7 @@ use super::{
     account::Account,
     heading,
     redis_url::{RedisUrl, redis_url},
+    units::Units,
     upstream::Upstream,
 };
 
@@ -47,7 +48,26 @@ pub struct Cluster {
     pub cluster_name: Option<String>,
 }
 
+/// The largest queue of a cluster. A gateway tells a new leader of all its waiting calls in one
+/// message.
+const QUEUE_LIMIT_MAX: usize = 50_000;
+
 impl Cluster {
+    /// Checks the options together with those of the units.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and how to correct it.
+    pub(super) fn check(&self, units: &Units) -> Result<(), String> {
+        if self.redis_url.is_some() && units.queue_limit > QUEUE_LIMIT_MAX {
+            return Err(format!(
+                "FEATHERWIRE_QUEUE_LIMIT (--queue-limit) is {}, and the queue of a cluster \
+                 (--redis-url) can have at most {QUEUE_LIMIT_MAX} calls: lower it",
+                units.queue_limit
+            ));
+        }
+        Ok(())
+    }
+
     /// The name of the cluster in Redis. If none is set, it is made from the base URL and the API key
     /// of `upstream`, so that clusters of different accounts never meet. It does not reveal the key.
     pub fn name(&self, upstream: &Upstream) -> String {
@@ -103,6 +123,8 @@ mod tests {
         cluster: Cluster,
         #[command(flatten)]
         upstream: Upstream,
+        #[command(flatten)]
+        units: Units,
     }
 
     #[test]
@@ -141,6 +163,20 @@ mod tests {
         options.cluster.cluster_name = Some("production".to_owned());
         let of_account = options.cluster.name_of_account(&account, &options.upstream);
         assert_eq!(of_account, "production.main");
+    }
+
+    #[test]
+    fn the_queue_of_a_cluster_has_a_largest_length() {
+        let check = |limit: &str, more: &[&str]| {
+            let flags = ["test", "--queue-limit", limit].into_iter();
+            let options = <Options as clap::Parser>::parse_from(flags.chain(more.iter().copied()));
+            options.cluster.check(&options.units)
+        };
+        let with_redis = ["--redis-url", "redis://redis.example"];
+        assert!(check("1000000", &[]).is_ok());
+        assert!(check("50000", &with_redis).is_ok());
+        let error = check("50001", &with_redis).unwrap_err();
+        assert!(error.contains("at most 50000"), "{error}");
     }
 
     #[test]

@@ -284,6 +284,7 @@ impl Serve {
                 self.api_keys.len()
             ));
         }
+        self.cluster.check(&self.units)?;
         self.models.check()?;
         let admin_listen = self.admin_listen.map(|address| address.ip().is_loopback());
         self.tls.check(admin_listen.map(IsLoopback))?;

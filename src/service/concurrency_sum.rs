@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::proto::v1::{Concurrency, GatewayUnits, KeyUnits, QueuedByPriority};
+use crate::proto::v1::{
+    ClusterRole, ClusterUnits, Concurrency, GatewayUnits, KeyUnits, QueuedByPriority,
+};
 
 /// More circuits than this are not listed. Callers choose the ids of models, so there can be many.
 pub(super) const CIRCUITS_LISTED_MAX: usize = 100;
@@ -43,6 +45,7 @@ fn add(sum: &mut GatewayUnits, account: GatewayUnits) {
         refusals,
         odd_messages,
         circuits,
+        cluster,
         extra: _,
     } = account;
     sum.capacity = added(sum.capacity, capacity);
@@ -80,6 +83,14 @@ fn add(sum: &mut GatewayUnits, account: GatewayUnits) {
         of_key.unit_seconds += key.unit_seconds;
     }
     sum.keys = by_key.into_values().collect();
+    // Each account has a leader of its own. What is worst is told.
+    if let Some(cluster) = cluster
+        && (cluster.role() == ClusterRole::Alone
+            || sum.cluster.as_ref().map(ClusterUnits::role) != Some(ClusterRole::Alone)
+                && cluster.silent_ms > sum.cluster.as_ref().and_then(|sum| sum.silent_ms))
+    {
+        sum.cluster = Some(cluster);
+    }
     sum.circuits.extend(circuits);
     sum.circuits.truncate(CIRCUITS_LISTED_MAX);
 }

@@ -8,7 +8,7 @@ use super::{
     circuit::State,
 };
 use crate::{
-    admission::Priority,
+    admission::{Priority, Role},
     telemetry::metrics::{Samples, table},
     upstream::Catalogue,
 };
@@ -71,6 +71,13 @@ fn collect_account(account: &UpstreamAccount, label: &str, now: Instant, samples
     }
     let oldest = status.oldest.unwrap_or_default();
     samples.add(table::QUEUE_OLDEST, &[label], oldest.as_secs_f64());
+    if let Some(cluster) = account.units.cluster_status() {
+        for role in [Role::Leading, Role::Following, Role::Alone] {
+            let is_so = f64::from(u8::from(cluster.role == role));
+            samples.add(table::CLUSTER_ROLE, &[name_of_role(role), label], is_so);
+        }
+        samples.add(table::CLUSTER_MEMBERS, &[label], cluster.members as f64);
+    }
     let refusals = account.units.refusals() as f64;
     samples.add(table::ACCOUNT_UNIT_REFUSALS, &[label], refusals);
     for state in State::ALL {
@@ -84,5 +91,13 @@ fn name_of(class: Priority) -> &'static str {
         Priority::Interactive => "interactive",
         Priority::Default => "default",
         Priority::Batch => "batch",
+    }
+}
+
+fn name_of_role(role: Role) -> &'static str {
+    match role {
+        Role::Leading => "leading",
+        Role::Following => "following",
+        Role::Alone => "alone",
     }
 }

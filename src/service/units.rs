@@ -16,15 +16,15 @@ use super::{
 };
 use crate::{
     admission::{
-        Caller, KeyId, Outlook, PerPriority, Permit, PermitRequest, Permits, Priority, QueueStatus,
-        Settings,
+        Caller, ClusterStatus, KeyId, Outlook, PerPriority, Permit, PermitRequest, Permits,
+        Priority, QueueStatus, Role, Settings,
         cost::{UNKNOWN_MODEL_COST, cost_of},
     },
     cluster::redis::Redis,
     config,
     error::{Error, Result},
     keys::{Directory, PriorityClass},
-    proto::v1::{Concurrency, GatewayUnits, KeyUnits, QueuedByPriority},
+    proto::v1::{ClusterRole, ClusterUnits, Concurrency, GatewayUnits, KeyUnits, QueuedByPriority},
     upstream::{Catalogue, Client, catalogue::Snapshot},
 };
 
@@ -252,6 +252,11 @@ impl Units {
         self.permits.refusals()
     }
 
+    /// What is known of the cluster. `None` without one.
+    pub(super) fn cluster_status(&self) -> Option<ClusterStatus> {
+        self.permits.cluster_status()
+    }
+
     /// Adds to a snapshot what the gateway knows about the units. Its own requests that have ended
     /// are left out, also where `snapshot` counts them, so that the two parts agree.
     pub fn complete(&self, snapshot: &mut Concurrency, arrived_at: Instant) {
@@ -279,8 +284,23 @@ impl Units {
         GatewayUnits {
             refusals,
             odd_messages,
+            cluster: self.cluster_status().map(|status| ClusterUnits {
+                role: role(status.role).into(),
+                members: i32::try_from(status.members).unwrap_or(i32::MAX),
+                silent_ms: (status.role == Role::Following)
+                    .then(|| i64::try_from(status.silent_for.as_millis()).unwrap_or(i64::MAX)),
+                ..ClusterUnits::default()
+            }),
             ..describe(status, self.numbers.as_deref())
         }
+    }
+}
+
+fn role(role: Role) -> ClusterRole {
+    match role {
+        Role::Leading => ClusterRole::Leading,
+        Role::Following => ClusterRole::Following,
+        Role::Alone => ClusterRole::Alone,
     }
 }
 

@@ -24,6 +24,7 @@ use super::{client, failure::Failure, output, progress::Progress, shutdown_signa
 use crate::{config, proto::v1::account_service_client::AccountServiceClient};
 
 mod circuits;
+mod cluster;
 mod feed;
 mod inputs;
 mod plain;

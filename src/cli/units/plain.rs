@@ -5,6 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use super::{
     super::printable,
     circuits::{outlook, reason},
+    cluster,
 };
 use crate::proto::v1::{Concurrency, GatewayUnits};
 
@@ -91,6 +92,9 @@ pub(super) fn display(snapshot: &Concurrency) -> String {
         },
         gateway.refusals,
     );
+    if let Some(cluster) = &gateway.cluster {
+        let _ = writeln!(text, "cluster  {}", cluster::words(cluster));
+    }
     if gateway.odd_messages > 0 {
         let odd = gateway.odd_messages;
         let _ = writeln!(

@@ -12,6 +12,7 @@ use ratatui_core::{
 
 use super::{
     super::{columns, printable},
+    cluster,
     plain::{count, seconds, waiting},
     state::{Link, Running, State, number},
 };
@@ -261,6 +262,16 @@ impl Page<'_> {
             refused,
             Span::styled(times, self.look.dim()),
         ]);
+        if let Some(cluster) = &gateway.cluster {
+            let style = match cluster::is_bad(cluster) {
+                true => self.look.colour(Color::Red),
+                false => self.look.dim(),
+            };
+            self.line([
+                self.name("cluster"),
+                Span::styled(cluster::words(cluster), style),
+            ]);
+        }
         let queued = gateway.queued.clone().unwrap_or_default();
         let classes = [
             ("interactive", queued.interactive, Color::Cyan),

@@ -106,6 +106,10 @@ metrics! {
         "Requests that wait for units";
     QUEUE_OLDEST = Gauge "featherwire_queue_oldest_wait_seconds" ["account"]
         "Time for which the oldest of them has waited";
+    CLUSTER_ROLE = Gauge "featherwire_cluster_role" ["role", "account"]
+        "1 for what the gateway does in its cluster: leading, following, or alone without Redis";
+    CLUSTER_MEMBERS = Gauge "featherwire_cluster_members" ["account"]
+        "Gateways of the cluster, this one too";
     CIRCUITS = Gauge "featherwire_circuits" ["state", "account"]
         "Models that have failed recently, by the state of their circuit";
     ACCOUNT_UNIT_REFUSALS = Counter "featherwire_account_unit_refusals_total" ["account"]

@@ -1,5 +1,6 @@
 import type { GatewayUnits } from "../gen/featherwire/v1/account_service_pb";
 import { count, duration, several } from "../ui/format";
+import { ClusterLine } from "./cluster";
 import { waitingOf } from "./history";
 
 const CLASSES = [
@@ -49,6 +50,7 @@ export function QueueCard({ gateway, passedMs }: Props) {
         <Fact words="99 % wait less than" value={wait(gateway?.waitP99Ms)} />
         <Fact words="Refusals by Featherless" value={count(gateway?.refusals ?? 0n)} />
       </dl>
+      {gateway?.cluster && <ClusterLine cluster={gateway.cluster} />}
       {(gateway?.oddMessages ?? 0n) > 0n && (
         <p class="muted small">
           {several(gateway?.oddMessages ?? 0n, "message")} about units could not be read and had no

@@ -49,6 +49,10 @@ pub use view::{ClusterStatus, Role};
 /// How often the seat looks at the time.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How many requests of this gateway may wait for the leader's answer, beyond the limit of the queue,
+/// which the leader observes. It counts only while there is no leader.
+const UNANSWERED_MAX: usize = 1_000;
+
 /// The `retry_after` of a full queue, if this gateway alone has filled it.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -59,6 +63,7 @@ pub(super) struct Seat {
     /// Signals that messages wait to be sent.
     outgoing: Notify,
     queue_limit: usize,
+    waiting_max: usize,
 }
 
 impl Seat {
@@ -68,6 +73,7 @@ impl Seat {
             core: Mutex::new(Core::new(member, now, Arc::clone(&shared))),
             shared,
             outgoing: Notify::new(),
+            waiting_max: queue_limit.saturating_add(UNANSWERED_MAX),
             queue_limit,
         }
     }
@@ -104,7 +110,7 @@ impl Seat {
         let asked = self.asked(model, request, since);
         let (sender, answer) = oneshot::channel();
         let id = self.change(|core, now| {
-            if core.waiting() >= self.queue_limit {
+            if core.waiting() >= self.waiting_max {
                 return None;
             }
             Some(core.ask(now, asked, sender))

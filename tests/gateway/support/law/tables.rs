@@ -85,6 +85,10 @@ pub const WORDS: &[(&str, &[(&str, i32)])] = &[
         &[("closed", 1), ("open", 2), ("half_open", 3)],
     ),
     (
+        "ClusterRole",
+        &[("leading", 1), ("following", 2), ("alone", 3)],
+    ),
+    (
         "Priority",
         &[("interactive", 1), ("default", 2), ("batch", 3)],
     ),

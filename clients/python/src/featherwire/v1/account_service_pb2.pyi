@@ -22,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ClusterRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClusterRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClusterRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLUSTER_ROLE_UNSPECIFIED: _ClusterRole.ValueType  # 0
+    """Not set."""
+    CLUSTER_ROLE_LEADING: _ClusterRole.ValueType  # 1
+    """It has the queue for units of all gateways."""
+    CLUSTER_ROLE_FOLLOWING: _ClusterRole.ValueType  # 2
+    """Another gateway has the queue."""
+    CLUSTER_ROLE_ALONE: _ClusterRole.ValueType  # 3
+    """It cannot reach Redis. It has a queue of its own, for its share of the units."""
+
+class ClusterRole(_ClusterRole, metaclass=_ClusterRoleEnumTypeWrapper):
+    """What a gateway does in its cluster."""
+
+CLUSTER_ROLE_UNSPECIFIED: ClusterRole.ValueType  # 0
+"""Not set."""
+CLUSTER_ROLE_LEADING: ClusterRole.ValueType  # 1
+"""It has the queue for units of all gateways."""
+CLUSTER_ROLE_FOLLOWING: ClusterRole.ValueType  # 2
+"""Another gateway has the queue."""
+CLUSTER_ROLE_ALONE: ClusterRole.ValueType  # 3
+"""It cannot reach Redis. It has a queue of its own, for its share of the units."""
+Global___ClusterRole: _TypeAlias = ClusterRole  # noqa: Y015
+
 class _CircuitState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -322,6 +350,7 @@ class GatewayUnits(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     ODD_MESSAGES_FIELD_NUMBER: _builtins.int
     CIRCUITS_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     capacity: _builtins.int
     """Units that the gateway schedules. Unset if there is no limit."""
@@ -364,6 +393,12 @@ class GatewayUnits(_message.Message):
         """The circuits of models that have failed recently: open ones first, then by model. At most 100."""
 
     @_builtins.property
+    def cluster(self) -> Global___ClusterUnits:
+        """The cluster of gateways that share the queue. Unset without a cluster. In a cluster all numbers of the queue are those of
+        the whole cluster, at most about a second old, unless this gateway is alone.
+        """
+
+    @_builtins.property
     def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Members that this message does not define: member name → JSON text."""
 
@@ -383,11 +418,12 @@ class GatewayUnits(_message.Message):
         refusals: _builtins.int = ...,
         odd_messages: _builtins.int = ...,
         circuits: _abc.Iterable[Global___ModelCircuit] | None = ...,
+        cluster: Global___ClusterUnits | None = ...,
         extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_oldest_wait_ms", b"_oldest_wait_ms", "_wait_p50_ms", b"_wait_p50_ms", "_wait_p99_ms", b"_wait_p99_ms", "capacity", b"capacity", "oldest_wait_ms", b"oldest_wait_ms", "queued", b"queued", "wait_p50_ms", b"wait_p50_ms", "wait_p99_ms", b"wait_p99_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_oldest_wait_ms", b"_oldest_wait_ms", "_wait_p50_ms", b"_wait_p50_ms", "_wait_p99_ms", b"_wait_p99_ms", "capacity", b"capacity", "cluster", b"cluster", "oldest_wait_ms", b"oldest_wait_ms", "queued", b"queued", "wait_p50_ms", b"wait_p50_ms", "wait_p99_ms", b"wait_p99_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_oldest_wait_ms", b"_oldest_wait_ms", "_wait_p50_ms", b"_wait_p50_ms", "_wait_p99_ms", b"_wait_p99_ms", "capacity", b"capacity", "circuits", b"circuits", "extra", b"extra", "in_use", b"in_use", "keys", b"keys", "odd_messages", b"odd_messages", "oldest_wait_ms", b"oldest_wait_ms", "outside", b"outside", "queued", b"queued", "refusals", b"refusals", "running", b"running", "settling", b"settling", "wait_p50_ms", b"wait_p50_ms", "wait_p99_ms", b"wait_p99_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_oldest_wait_ms", b"_oldest_wait_ms", "_wait_p50_ms", b"_wait_p50_ms", "_wait_p99_ms", b"_wait_p99_ms", "capacity", b"capacity", "circuits", b"circuits", "cluster", b"cluster", "extra", b"extra", "in_use", b"in_use", "keys", b"keys", "odd_messages", b"odd_messages", "oldest_wait_ms", b"oldest_wait_ms", "outside", b"outside", "queued", b"queued", "refusals", b"refusals", "running", b"running", "settling", b"settling", "wait_p50_ms", b"wait_p50_ms", "wait_p99_ms", b"wait_p99_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
     _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015
@@ -407,6 +443,66 @@ class GatewayUnits(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__wait_p99_ms) -> _WhichOneofReturnType__wait_p99_ms | None: ...
 
 Global___GatewayUnits: _TypeAlias = GatewayUnits  # noqa: Y015
+
+@_typing.final
+class ClusterUnits(_message.Message):
+    """A cluster of gateways, as this gateway sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExtraEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    SILENT_MS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    role: Global___ClusterRole.ValueType
+    """What this gateway does."""
+    members: _builtins.int
+    """The number of gateways, this one too. Of a gateway that is alone: as it was before."""
+    silent_ms: _builtins.int
+    """The time since this gateway last heard of the leader, in milliseconds. Its calls wait for units while that lasts. Unset if
+    this gateway has the queue.
+    """
+    @_builtins.property
+    def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Members that this message does not define: member name → JSON text."""
+
+    def __init__(
+        self,
+        *,
+        role: Global___ClusterRole.ValueType = ...,
+        members: _builtins.int = ...,
+        silent_ms: _builtins.int | None = ...,
+        extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_silent_ms", b"_silent_ms", "silent_ms", b"silent_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_silent_ms", b"_silent_ms", "extra", b"extra", "members", b"members", "role", b"role", "silent_ms", b"silent_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__silent_ms: _TypeAlias = _typing.Literal["silent_ms"]  # noqa: Y015
+    _WhichOneofArgType__silent_ms: _TypeAlias = _typing.Literal["_silent_ms", b"_silent_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__silent_ms) -> _WhichOneofReturnType__silent_ms | None: ...
+
+Global___ClusterUnits: _TypeAlias = ClusterUnits  # noqa: Y015
 
 @_typing.final
 class QueuedByPriority(_message.Message):
@@ -497,7 +593,9 @@ class KeyUnits(_message.Message):
     UNIT_SECONDS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     key: _builtins.int
-    """The position of the key in the gateway's configuration, from 1."""
+    """The position of the key in the gateway's configuration, from 1. In a cluster, 0 for a key that has called only other
+    gateways.
+    """
     weight: _builtins.int
     """The weight of the key, relative to the weights of the other keys."""
     in_use: _builtins.int

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featherwire/v1/account_service.proto.
  */
 export const file_featherwire_v1_account_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRmZWF0aGVyd2lyZS92MS9hY2NvdW50X3NlcnZpY2UucHJvdG8SDmZlYXRoZXJ3aXJlLnYxIhAKDkdldFBsYW5SZXF1ZXN0IhcKFUdldENvbmN1cnJlbmN5UmVxdWVzdCIZChdXYXRjaENvbmN1cnJlbmN5UmVxdWVzdCLvAgoEUGxhbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEh8KEm1heF9jb250ZXh0X2xlbmd0aBgDIAEoBUgAiAEBEiAKGHVubGltaXRlZF9jb250ZXh0X2xlbmd0aBgGIAEoCBIbCg5tYXhfbW9kZWxfc2l6ZRgEIAEoA0gBiAEBEhwKFHVubGltaXRlZF9tb2RlbF9zaXplGAcgASgIEhgKC2NvbmN1cnJlbmN5GAUgASgFSAKIAQESHQoVdW5saW1pdGVkX2NvbmN1cnJlbmN5GAggASgIEi4KBWV4dHJhGGQgAygLMh8uZmVhdGhlcndpcmUudjEuUGxhbi5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIVChNfbWF4X2NvbnRleHRfbGVuZ3RoQhEKD19tYXhfbW9kZWxfc2l6ZUIOCgxfY29uY3VycmVuY3ki1wIKC0NvbmN1cnJlbmN5EhIKBWxpbWl0GAEgASgFSACIAQESEQoJdW5saW1pdGVkGAYgASgIEhYKCXVzZWRfY29zdBgCIAEoBUgBiAEBEhoKDXJlcXVlc3RfY291bnQYAyABKAVIAogBARIvCghyZXF1ZXN0cxgEIAMoCzIdLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QSLQoHZ2F0ZXdheRgFIAEoCzIcLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cxI1CgVleHRyYRhkIAMoCzImLmZlYXRoZXJ3aXJlLnYxLkNvbmN1cnJlbmN5LkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQggKBl9saW1pdEIMCgpfdXNlZF9jb3N0QhAKDl9yZXF1ZXN0X2NvdW50IpIECgxHYXRld2F5VW5pdHMSFQoIY2FwYWNpdHkYASABKAVIAIgBARIPCgdvdXRzaWRlGAIgASgFEg4KBmluX3VzZRgDIAEoBRIQCghzZXR0bGluZxgEIAEoBRIPCgdydW5uaW5nGAUgASgFEjAKBnF1ZXVlZBgGIAEoCzIgLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkSGwoOb2xkZXN0X3dhaXRfbXMYByABKANIAYgBARIYCgt3YWl0X3A1MF9tcxgIIAEoA0gCiAEBEhgKC3dhaXRfcDk5X21zGAkgASgDSAOIAQESJgoEa2V5cxgKIAMoCzIYLmZlYXRoZXJ3aXJlLnYxLktleVVuaXRzEhAKCHJlZnVzYWxzGAsgASgDEhQKDG9kZF9tZXNzYWdlcxgMIAEoAxIuCghjaXJjdWl0cxgNIAMoCzIcLmZlYXRoZXJ3aXJlLnYxLk1vZGVsQ2lyY3VpdBI2CgVleHRyYRhkIAMoCzInLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUILCglfY2FwYWNpdHlCEQoPX29sZGVzdF93YWl0X21zQg4KDF93YWl0X3A1MF9tc0IOCgxfd2FpdF9wOTlfbXMisQEKEFF1ZXVlZEJ5UHJpb3JpdHkSEwoLaW50ZXJhY3RpdmUYASABKAUSDwoHZGVmYXVsdBgCIAEoBRINCgViYXRjaBgDIAEoBRI6CgVleHRyYRhkIAMoCzIrLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEivwEKCEtleVVuaXRzEgsKA2tleRgBIAEoBRIOCgZ3ZWlnaHQYAiABKAUSDgoGaW5fdXNlGAMgASgFEg4KBnF1ZXVlZBgEIAEoBRIUCgx1bml0X3NlY29uZHMYBSABKAESMgoFZXh0cmEYZCADKAsyIy5mZWF0aGVyd2lyZS52MS5LZXlVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKAAgoMTW9kZWxDaXJjdWl0Eg0KBW1vZGVsGAEgASgJEisKBXN0YXRlGAIgASgOMhwuZmVhdGhlcndpcmUudjEuQ2lyY3VpdFN0YXRlEhAKCGZhaWx1cmVzGAMgASgFEhIKCmVycm9yX2NvZGUYBCABKAkSGAoLb3Blbl9mb3JfbXMYBSABKANIAIgBARI2CgVleHRyYRhkIAMoCzInLmZlYXRoZXJ3aXJlLnYxLk1vZGVsQ2lyY3VpdC5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIOCgxfb3Blbl9mb3JfbXMimgIKDUFjdGl2ZVJlcXVlc3QSDwoCaWQYASABKAlIAIgBARIRCgRjb3N0GAIgASgFSAGIAQESEgoFbW9kZWwYAyABKAlIAogBARIXCgpzdGFydGVkX2F0GAQgASgDSAOIAQESGAoLZHVyYXRpb25fbXMYBSABKANIBIgBARI3CgVleHRyYRhkIAMoCzIoLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCBQoDX2lkQgcKBV9jb3N0QggKBl9tb2RlbEINCgtfc3RhcnRlZF9hdEIOCgxfZHVyYXRpb25fbXMqfAoMQ2lyY3VpdFN0YXRlEh0KGUNJUkNVSVRfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRDSVJDVUlUX1NUQVRFX0NMT1NFRBABEhYKEkNJUkNVSVRfU1RBVEVfT1BFThACEhsKF0NJUkNVSVRfU1RBVEVfSEFMRl9PUEVOEAMy1wIKDkFjY291bnRTZXJ2aWNlElQKB0dldFBsYW4SHi5mZWF0aGVyd2lyZS52MS5HZXRQbGFuUmVxdWVzdBoULmZlYXRoZXJ3aXJlLnYxLlBsYW4iE5ACAYLT5JMCChIIL3YxL3BsYW4ScAoOR2V0Q29uY3VycmVuY3kSJS5mZWF0aGVyd2lyZS52MS5HZXRDb25jdXJyZW5jeVJlcXVlc3QaGy5mZWF0aGVyd2lyZS52MS5Db25jdXJyZW5jeSIakAIBgtPkkwIREg8vdjEvY29uY3VycmVuY3kSfQoQV2F0Y2hDb25jdXJyZW5jeRInLmZlYXRoZXJ3aXJlLnYxLldhdGNoQ29uY3VycmVuY3lSZXF1ZXN0GhsuZmVhdGhlcndpcmUudjEuQ29uY3VycmVuY3kiIZACAYLT5JMCGBIWL3YxL2NvbmN1cnJlbmN5L3N0cmVhbTABQjQKEmNvbS5mZWF0aGVyd2lyZS52MVABWhxmZWF0aGVyd2lyZS92MTtmZWF0aGVyd2lyZXYxYgZwcm90bzM", [file_google_api_annotations]);
+  fileDesc("CiRmZWF0aGVyd2lyZS92MS9hY2NvdW50X3NlcnZpY2UucHJvdG8SDmZlYXRoZXJ3aXJlLnYxIhAKDkdldFBsYW5SZXF1ZXN0IhcKFUdldENvbmN1cnJlbmN5UmVxdWVzdCIZChdXYXRjaENvbmN1cnJlbmN5UmVxdWVzdCLvAgoEUGxhbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEh8KEm1heF9jb250ZXh0X2xlbmd0aBgDIAEoBUgAiAEBEiAKGHVubGltaXRlZF9jb250ZXh0X2xlbmd0aBgGIAEoCBIbCg5tYXhfbW9kZWxfc2l6ZRgEIAEoA0gBiAEBEhwKFHVubGltaXRlZF9tb2RlbF9zaXplGAcgASgIEhgKC2NvbmN1cnJlbmN5GAUgASgFSAKIAQESHQoVdW5saW1pdGVkX2NvbmN1cnJlbmN5GAggASgIEi4KBWV4dHJhGGQgAygLMh8uZmVhdGhlcndpcmUudjEuUGxhbi5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIVChNfbWF4X2NvbnRleHRfbGVuZ3RoQhEKD19tYXhfbW9kZWxfc2l6ZUIOCgxfY29uY3VycmVuY3ki1wIKC0NvbmN1cnJlbmN5EhIKBWxpbWl0GAEgASgFSACIAQESEQoJdW5saW1pdGVkGAYgASgIEhYKCXVzZWRfY29zdBgCIAEoBUgBiAEBEhoKDXJlcXVlc3RfY291bnQYAyABKAVIAogBARIvCghyZXF1ZXN0cxgEIAMoCzIdLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QSLQoHZ2F0ZXdheRgFIAEoCzIcLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cxI1CgVleHRyYRhkIAMoCzImLmZlYXRoZXJ3aXJlLnYxLkNvbmN1cnJlbmN5LkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQggKBl9saW1pdEIMCgpfdXNlZF9jb3N0QhAKDl9yZXF1ZXN0X2NvdW50IsEECgxHYXRld2F5VW5pdHMSFQoIY2FwYWNpdHkYASABKAVIAIgBARIPCgdvdXRzaWRlGAIgASgFEg4KBmluX3VzZRgDIAEoBRIQCghzZXR0bGluZxgEIAEoBRIPCgdydW5uaW5nGAUgASgFEjAKBnF1ZXVlZBgGIAEoCzIgLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkSGwoOb2xkZXN0X3dhaXRfbXMYByABKANIAYgBARIYCgt3YWl0X3A1MF9tcxgIIAEoA0gCiAEBEhgKC3dhaXRfcDk5X21zGAkgASgDSAOIAQESJgoEa2V5cxgKIAMoCzIYLmZlYXRoZXJ3aXJlLnYxLktleVVuaXRzEhAKCHJlZnVzYWxzGAsgASgDEhQKDG9kZF9tZXNzYWdlcxgMIAEoAxIuCghjaXJjdWl0cxgNIAMoCzIcLmZlYXRoZXJ3aXJlLnYxLk1vZGVsQ2lyY3VpdBItCgdjbHVzdGVyGA4gASgLMhwuZmVhdGhlcndpcmUudjEuQ2x1c3RlclVuaXRzEjYKBWV4dHJhGGQgAygLMicuZmVhdGhlcndpcmUudjEuR2F0ZXdheVVuaXRzLkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgsKCV9jYXBhY2l0eUIRCg9fb2xkZXN0X3dhaXRfbXNCDgoMX3dhaXRfcDUwX21zQg4KDF93YWl0X3A5OV9tcyLWAQoMQ2x1c3RlclVuaXRzEikKBHJvbGUYASABKA4yGy5mZWF0aGVyd2lyZS52MS5DbHVzdGVyUm9sZRIPCgdtZW1iZXJzGAIgASgFEhYKCXNpbGVudF9tcxgDIAEoA0gAiAEBEjYKBWV4dHJhGGQgAygLMicuZmVhdGhlcndpcmUudjEuQ2x1c3RlclVuaXRzLkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgwKCl9zaWxlbnRfbXMisQEKEFF1ZXVlZEJ5UHJpb3JpdHkSEwoLaW50ZXJhY3RpdmUYASABKAUSDwoHZGVmYXVsdBgCIAEoBRINCgViYXRjaBgDIAEoBRI6CgVleHRyYRhkIAMoCzIrLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEivwEKCEtleVVuaXRzEgsKA2tleRgBIAEoBRIOCgZ3ZWlnaHQYAiABKAUSDgoGaW5fdXNlGAMgASgFEg4KBnF1ZXVlZBgEIAEoBRIUCgx1bml0X3NlY29uZHMYBSABKAESMgoFZXh0cmEYZCADKAsyIy5mZWF0aGVyd2lyZS52MS5LZXlVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKAAgoMTW9kZWxDaXJjdWl0Eg0KBW1vZGVsGAEgASgJEisKBXN0YXRlGAIgASgOMhwuZmVhdGhlcndpcmUudjEuQ2lyY3VpdFN0YXRlEhAKCGZhaWx1cmVzGAMgASgFEhIKCmVycm9yX2NvZGUYBCABKAkSGAoLb3Blbl9mb3JfbXMYBSABKANIAIgBARI2CgVleHRyYRhkIAMoCzInLmZlYXRoZXJ3aXJlLnYxLk1vZGVsQ2lyY3VpdC5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIOCgxfb3Blbl9mb3JfbXMimgIKDUFjdGl2ZVJlcXVlc3QSDwoCaWQYASABKAlIAIgBARIRCgRjb3N0GAIgASgFSAGIAQESEgoFbW9kZWwYAyABKAlIAogBARIXCgpzdGFydGVkX2F0GAQgASgDSAOIAQESGAoLZHVyYXRpb25fbXMYBSABKANIBIgBARI3CgVleHRyYRhkIAMoCzIoLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCBQoDX2lkQgcKBV9jb3N0QggKBl9tb2RlbEINCgtfc3RhcnRlZF9hdEIOCgxfZHVyYXRpb25fbXMqeQoLQ2x1c3RlclJvbGUSHAoYQ0xVU1RFUl9ST0xFX1VOU1BFQ0lGSUVEEAASGAoUQ0xVU1RFUl9ST0xFX0xFQURJTkcQARIaChZDTFVTVEVSX1JPTEVfRk9MTE9XSU5HEAISFgoSQ0xVU1RFUl9ST0xFX0FMT05FEAMqfAoMQ2lyY3VpdFN0YXRlEh0KGUNJUkNVSVRfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRDSVJDVUlUX1NUQVRFX0NMT1NFRBABEhYKEkNJUkNVSVRfU1RBVEVfT1BFThACEhsKF0NJUkNVSVRfU1RBVEVfSEFMRl9PUEVOEAMy1wIKDkFjY291bnRTZXJ2aWNlElQKB0dldFBsYW4SHi5mZWF0aGVyd2lyZS52MS5HZXRQbGFuUmVxdWVzdBoULmZlYXRoZXJ3aXJlLnYxLlBsYW4iE5ACAYLT5JMCChIIL3YxL3BsYW4ScAoOR2V0Q29uY3VycmVuY3kSJS5mZWF0aGVyd2lyZS52MS5HZXRDb25jdXJyZW5jeVJlcXVlc3QaGy5mZWF0aGVyd2lyZS52MS5Db25jdXJyZW5jeSIakAIBgtPkkwIREg8vdjEvY29uY3VycmVuY3kSfQoQV2F0Y2hDb25jdXJyZW5jeRInLmZlYXRoZXJ3aXJlLnYxLldhdGNoQ29uY3VycmVuY3lSZXF1ZXN0GhsuZmVhdGhlcndpcmUudjEuQ29uY3VycmVuY3kiIZACAYLT5JMCGBIWL3YxL2NvbmN1cnJlbmN5L3N0cmVhbTABQjQKEmNvbS5mZWF0aGVyd2lyZS52MVABWhxmZWF0aGVyd2lyZS92MTtmZWF0aGVyd2lyZXYxYgZwcm90bzM", [file_google_api_annotations]);
 
 /**
  * Has no fields, because there is one account.
@@ -310,6 +310,14 @@ export type GatewayUnits = Message<"featherwire.v1.GatewayUnits"> & {
   circuits: ModelCircuit[];
 
   /**
+   * The cluster of gateways that share the queue. Unset without a cluster. In a cluster all numbers of the queue are those of
+   * the whole cluster, at most about a second old, unless this gateway is alone.
+   *
+   * @generated from field: featherwire.v1.ClusterUnits cluster = 14;
+   */
+  cluster?: ClusterUnits | undefined;
+
+  /**
    * Members that this message does not define: member name → JSON text.
    *
    * @generated from field: map<string, string> extra = 100;
@@ -323,6 +331,49 @@ export type GatewayUnits = Message<"featherwire.v1.GatewayUnits"> & {
  */
 export const GatewayUnitsSchema: GenMessage<GatewayUnits> = /*@__PURE__*/
   messageDesc(file_featherwire_v1_account_service, 5);
+
+/**
+ * A cluster of gateways, as this gateway sees it.
+ *
+ * @generated from message featherwire.v1.ClusterUnits
+ */
+export type ClusterUnits = Message<"featherwire.v1.ClusterUnits"> & {
+  /**
+   * What this gateway does.
+   *
+   * @generated from field: featherwire.v1.ClusterRole role = 1;
+   */
+  role: ClusterRole;
+
+  /**
+   * The number of gateways, this one too. Of a gateway that is alone: as it was before.
+   *
+   * @generated from field: int32 members = 2;
+   */
+  members: number;
+
+  /**
+   * The time since this gateway last heard of the leader, in milliseconds. Its calls wait for units while that lasts. Unset if
+   * this gateway has the queue.
+   *
+   * @generated from field: optional int64 silent_ms = 3;
+   */
+  silentMs?: bigint | undefined;
+
+  /**
+   * Members that this message does not define: member name → JSON text.
+   *
+   * @generated from field: map<string, string> extra = 100;
+   */
+  extra: { [key: string]: string };
+};
+
+/**
+ * Describes the message featherwire.v1.ClusterUnits.
+ * Use `create(ClusterUnitsSchema)` to create a new message.
+ */
+export const ClusterUnitsSchema: GenMessage<ClusterUnits> = /*@__PURE__*/
+  messageDesc(file_featherwire_v1_account_service, 6);
 
 /**
  * The number of waiting requests of each priority.
@@ -364,7 +415,7 @@ export type QueuedByPriority = Message<"featherwire.v1.QueuedByPriority"> & {
  * Use `create(QueuedByPrioritySchema)` to create a new message.
  */
 export const QueuedByPrioritySchema: GenMessage<QueuedByPriority> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 6);
+  messageDesc(file_featherwire_v1_account_service, 7);
 
 /**
  * The units of one gateway key.
@@ -373,7 +424,8 @@ export const QueuedByPrioritySchema: GenMessage<QueuedByPriority> = /*@__PURE__*
  */
 export type KeyUnits = Message<"featherwire.v1.KeyUnits"> & {
   /**
-   * The position of the key in the gateway's configuration, from 1.
+   * The position of the key in the gateway's configuration, from 1. In a cluster, 0 for a key that has called only other
+   * gateways.
    *
    * @generated from field: int32 key = 1;
    */
@@ -420,7 +472,7 @@ export type KeyUnits = Message<"featherwire.v1.KeyUnits"> & {
  * Use `create(KeyUnitsSchema)` to create a new message.
  */
 export const KeyUnitsSchema: GenMessage<KeyUnits> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 7);
+  messageDesc(file_featherwire_v1_account_service, 8);
 
 /**
  * The circuit of a model that has failed recently.
@@ -476,7 +528,7 @@ export type ModelCircuit = Message<"featherwire.v1.ModelCircuit"> & {
  * Use `create(ModelCircuitSchema)` to create a new message.
  */
 export const ModelCircuitSchema: GenMessage<ModelCircuit> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 8);
+  messageDesc(file_featherwire_v1_account_service, 9);
 
 /**
  * One running request. Fields that the upstream does not send are unset.
@@ -532,7 +584,48 @@ export type ActiveRequest = Message<"featherwire.v1.ActiveRequest"> & {
  * Use `create(ActiveRequestSchema)` to create a new message.
  */
 export const ActiveRequestSchema: GenMessage<ActiveRequest> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 9);
+  messageDesc(file_featherwire_v1_account_service, 10);
+
+/**
+ * What a gateway does in its cluster.
+ *
+ * @generated from enum featherwire.v1.ClusterRole
+ */
+export enum ClusterRole {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: CLUSTER_ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It has the queue for units of all gateways.
+   *
+   * @generated from enum value: CLUSTER_ROLE_LEADING = 1;
+   */
+  LEADING = 1,
+
+  /**
+   * Another gateway has the queue.
+   *
+   * @generated from enum value: CLUSTER_ROLE_FOLLOWING = 2;
+   */
+  FOLLOWING = 2,
+
+  /**
+   * It cannot reach Redis. It has a queue of its own, for its share of the units.
+   *
+   * @generated from enum value: CLUSTER_ROLE_ALONE = 3;
+   */
+  ALONE = 3,
+}
+
+/**
+ * Describes the enum featherwire.v1.ClusterRole.
+ */
+export const ClusterRoleSchema: GenEnum<ClusterRole> = /*@__PURE__*/
+  enumDesc(file_featherwire_v1_account_service, 0);
 
 /**
  * Whether a model that fails is used.
@@ -573,7 +666,7 @@ export enum CircuitState {
  * Describes the enum featherwire.v1.CircuitState.
  */
 export const CircuitStateSchema: GenEnum<CircuitState> = /*@__PURE__*/
-  enumDesc(file_featherwire_v1_account_service, 0);
+  enumDesc(file_featherwire_v1_account_service, 1);
 
 /**
  * The plan and the concurrency units of the account.
