@@ -33,6 +33,7 @@ const LISTS: &[(&str, usize, &str)] = &[
     ("ChatMessage.annotations", 16_384, "annotations"),
     ("ChatMessage.content_parts", 8192, "parts"),
     ("ChatMessage.tool_calls", 8192, "tool calls"),
+    ("Concurrency.accounts", 1024, "accounts"),
     ("Concurrency.requests", 65_536, "requests"),
     ("CreateChatCompletionRequest.functions", 2048, "functions"),
     (

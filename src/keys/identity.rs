@@ -191,6 +191,11 @@ impl Identity {
         !self.0.limits.models.is_empty()
     }
 
+    /// Whether the key may use only some accounts of the gateway.
+    pub fn is_pinned(&self) -> bool {
+        !self.0.limits.accounts.is_empty()
+    }
+
     /// Whether the key may use the model with this name.
     pub fn may_use(&self, model: &str) -> bool {
         !self.is_limited_to_models() || self.0.models.iter().any(|glob| glob.matches(model))

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
-use crate::config::{Glob, MODEL_BYTES_MAX};
+use crate::config::{ACCOUNTS_MAX, Glob, MODEL_BYTES_MAX, check_account_name};
 
 /// How many patterns of models a key may have.
 const MODELS_MAX: usize = 256;
@@ -43,6 +43,9 @@ pub struct Limits {
     /// Budgets, at most one for each unit and time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
+    /// The accounts of the gateway that its calls may use, by their names. Empty for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<String>,
 }
 
 /// A class in the queue for units, highest first.
@@ -71,6 +74,7 @@ impl Limits {
             requests_per_minute,
             tokens_per_minute,
             budgets,
+            accounts,
         } = self;
         if models.len() > MODELS_MAX {
             return Err(format!(
@@ -86,6 +90,15 @@ impl Limits {
                     "models: a pattern has more than {MODEL_BYTES_MAX} characters"
                 ));
             }
+        }
+        if accounts.len() > ACCOUNTS_MAX {
+            return Err(format!(
+                "accounts: {} are more than the {ACCOUNTS_MAX} that a gateway may have",
+                accounts.len()
+            ));
+        }
+        for account in accounts {
+            check_account_name(account).map_err(|problem| format!("accounts: a name {problem}"))?;
         }
         within("weight", weight.map(u64::from), WEIGHT_MAX.into())?;
         within("max_units", max_units.map(u64::from), UNITS_MAX.into())?;
@@ -134,7 +147,7 @@ mod tests {
         assert_eq!(none.check(), Ok(()));
         assert_eq!(none.to_json(), "{}");
         let budget = |text: &str| text.parse::<Budget>().unwrap();
-        let wrong: [(&str, Limits); 7] = [
+        let wrong: [(&str, Limits); 9] = [
             (
                 "models",
                 Limits {
@@ -146,6 +159,20 @@ mod tests {
                 "models",
                 Limits {
                     models: vec![String::new()],
+                    ..none.clone()
+                },
+            ),
+            (
+                "accounts",
+                Limits {
+                    accounts: vec!["Team A".into()],
+                    ..none.clone()
+                },
+            ),
+            (
+                "accounts",
+                Limits {
+                    accounts: vec!["a".into(); 65],
                     ..none.clone()
                 },
             ),
@@ -200,6 +227,7 @@ mod tests {
             requests_per_minute: Some(60),
             tokens_per_minute: Some(10_000),
             budgets: vec!["unit-seconds=3600/month".parse().unwrap()],
+            accounts: vec!["main".to_owned(), "team-2".to_owned()],
         };
         assert_eq!(limits.check(), Ok(()));
         let json = limits.to_json();

@@ -178,7 +178,8 @@ impl Manager {
 }
 
 /// The names of limits, as [`KeySettings::check`] has them at the beginning of its sentences.
-const LIMITS: [&str; 7] = [
+const LIMITS: [&str; 8] = [
+    "accounts",
     "models",
     "weight",
     "max_units",

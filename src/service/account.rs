@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    proto::v1::{CircuitState, Concurrency, ModelCircuit, Plan},
+    proto::v1::{AccountUnits, CircuitState, Concurrency, ModelCircuit, Plan},
     upstream::{self, RequestOptions, UnaryMessage},
 };
 
@@ -121,12 +121,35 @@ impl Account {
 
     /// The snapshots of all accounts, with the gateway's own view of each, as one.
     fn all(&self, snapshots: Vec<Concurrency>, arrived_at: Instant) -> Concurrency {
-        let accounts = self.accounts.list().iter().zip(snapshots);
+        let list = self.accounts.list();
+        let accounts = list.iter().zip(snapshots);
         let accounts = accounts.map(|(account, mut snapshot)| {
             complete(account, &mut snapshot, arrived_at);
             snapshot
         });
-        sum(accounts)
+        let [_, _, ..] = list else {
+            return sum(accounts);
+        };
+        let snapshots: Vec<_> = accounts.collect();
+        let refused = self.accounts.circuits().list(Instant::now(), list.len());
+        let of_each = list.iter().zip(&snapshots).map(|(account, snapshot)| {
+            let status = refused.iter().find(|status| status.model == account.name);
+            AccountUnits {
+                name: account.name.as_ref().to_owned(),
+                gateway: snapshot.gateway.clone(),
+                refused: status
+                    .map_or(CircuitState::Unspecified, |it| state(it.state))
+                    .into(),
+                error_code: status.map_or_else(String::new, |it| it.error_code.to_string()),
+                open_for_ms: status.and_then(|it| it.open_for).map(milliseconds),
+                ..AccountUnits::default()
+            }
+        });
+        let accounts = of_each.collect();
+        Concurrency {
+            accounts,
+            ..sum(snapshots)
+        }
     }
 }
 
@@ -146,16 +169,22 @@ fn complete(account: &UpstreamAccount, snapshot: &mut Concurrency, arrived_at: I
     }
 }
 
-fn describe(status: circuit::Status) -> ModelCircuit {
-    let state = match status.state {
+fn state(state: circuit::State) -> CircuitState {
+    match state {
         circuit::State::Closed => CircuitState::Closed,
         circuit::State::Open => CircuitState::Open,
         circuit::State::HalfOpen => CircuitState::HalfOpen,
-    };
-    let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    }
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn describe(status: circuit::Status) -> ModelCircuit {
     ModelCircuit {
         model: status.model.as_ref().to_owned(),
-        state: state.into(),
+        state: state(status.state).into(),
         failures: i32::try_from(status.failures).unwrap_or(i32::MAX),
         error_code: status.error_code.into(),
         open_for_ms: status.open_for.map(milliseconds),

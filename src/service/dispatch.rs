@@ -213,7 +213,7 @@ impl Dispatch {
         mut request: Ready<R>,
         bytes_max: Option<usize>,
     ) -> Result<(upstream::Reply<X::Answer>, Route)> {
-        let mut route = self.route(call, &request);
+        let mut route = self.route(call, &request)?;
         let options = RequestOptions {
             deadline: call.deadline,
             choices: request.choices,
@@ -248,7 +248,7 @@ impl Dispatch {
         }
     }
 
-    fn route<R: ModelRequest>(&self, call: &Call, request: &Ready<R>) -> Route {
+    fn route<R: ModelRequest>(&self, call: &Call, request: &Ready<R>) -> Result<Route> {
         let names = self.catalogue.names();
         let requested = &request.requested;
         let model = names.resolve(requested);
@@ -266,15 +266,15 @@ impl Dispatch {
             .filter(|(model, id)| call.identity.may_use(model) || call.identity.may_use(id))
             .map(|(model, _)| model.into());
         let models = std::iter::once(shared(model, requested)).chain(fallbacks);
-        Route::new(
+        Ok(Route::new(
             self.accounts.clone(),
-            self.accounts.allowed(&call.identity),
+            self.accounts.allowed(&call.identity)?,
             self.catalogue.clone(),
             Arc::clone(requested),
             models,
             call.deadline,
             first_token_timeout,
-        )
+        ))
     }
 }
 

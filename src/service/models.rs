@@ -18,7 +18,10 @@ use crate::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter,
         TokenizeRequest, TokenizeResponse,
     },
-    upstream::{self, Catalogue, Client, RequestOptions, UnaryMessage, catalogue},
+    upstream::{
+        self, Catalogue, Client, RequestOptions, UnaryMessage,
+        catalogue::{self, Snapshot},
+    },
 };
 
 const PAGE_SIZE_DEFAULT: usize = 100;
@@ -60,9 +63,10 @@ impl Models {
         call.note_rpc("ListModels");
         let whole = async {
             let copy = self.catalogue.get(options(&call)).await?;
-            let is_limited = call.identity.is_limited_to_models();
+            let identity = &call.identity;
+            let is_limited = identity.is_limited_to_models() || identity.is_pinned();
             let list = match is_limited {
-                true => copy.list_of(|id| self.may_see(&call, id)),
+                true => copy.list_of(|id| self.may_see(&call, &copy, id)),
                 false => copy.list(),
             };
             let coding = accepted.coding(list.len()).filter(|_| !is_limited);
@@ -118,14 +122,28 @@ impl Models {
         reply.answer.models = self.catalogue.names().show(reply.answer.models);
         self.add_aliases(&query, &mut reply.answer.models);
         let models = &mut reply.answer.models;
-        models.retain(|model| self.may_see(&call, &model.id));
+        let (identity, names) = (&call.identity, self.catalogue.names());
+        models.retain(|model| {
+            identity.may_use(&model.id) || identity.may_use(names.resolve(&model.id))
+        });
+        // What the catalogue does not know may be at any account.
+        if let Some(copy) = self.catalogue.current().filter(|_| identity.is_pinned()) {
+            models.retain(|model| !copy.has(&model.id) || self.may_see(&call, &copy, &model.id));
+        }
         Ok(reply.into())
     }
 
-    /// Whether the key of the call may use the model with this id or alias.
-    fn may_see(&self, call: &Call, id: &str) -> bool {
-        let identity = &call.identity;
-        identity.may_use(id) || identity.may_use(self.catalogue.names().resolve(id))
+    /// Whether the key of the call may use the model with this id or alias, and one of its accounts
+    /// has it.
+    fn may_see(&self, call: &Call, copy: &Snapshot, id: &str) -> bool {
+        let (identity, names) = (&call.identity, self.catalogue.names());
+        let model = names.resolve(id);
+        let has_account = || {
+            let allowed = self.accounts.allowed(identity);
+            allowed.is_ok_and(|allowed| self.accounts.may_have(allowed, model, copy))
+        };
+        (identity.may_use(id) || identity.may_use(model))
+            && (!identity.is_pinned() || has_account())
     }
 
     /// Adds the aliases that match the search, which the upstream does not know, to the first page.
@@ -173,7 +191,7 @@ impl Models {
             };
             let after = read_token(&request.page_token, &filter)?;
             let copy = self.catalogue.get(options(&call)).await?;
-            let may_see = |id: &str| self.may_see(&call, id);
+            let may_see = |id: &str| self.may_see(&call, &copy, id);
             Ok((copy.page(&filter, may_see, after, size), copy.age()))
         };
         let (page, age) = call.run(listing).await?;
@@ -259,7 +277,7 @@ impl Models {
                 model: Some(&model),
                 ..options(&call)
             };
-            let allowed = self.accounts.allowed(&call.identity);
+            let allowed = self.accounts.allowed(&call.identity)?;
             let mut turn = Turn::begin(&self.accounts, allowed, &model).await;
             let body = prepared.into_body();
             loop {

@@ -122,6 +122,7 @@ pub(super) fn differences(id: Uuid, before: &KeySettings, after: KeySettings) ->
             old.tokens_per_minute != new.tokens_per_minute,
         ),
         ("limits.budgets", old.budgets != new.budgets),
+        ("limits.accounts", old.accounts != new.accounts),
     ];
     let changed = changed.iter().filter(|(_, is_changed)| *is_changed);
     let paths: Vec<_> = changed.map(|(path, _)| (*path).to_owned()).collect();

@@ -27,6 +27,11 @@ pub(super) struct SettingFlags {
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
     models: Vec<String>,
 
+    /// The accounts of the gateway that the key's calls may use, by their names in `[[account]]` of
+    /// its configuration file, comma-separated. Unset: all
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    accounts: Vec<String>,
+
     /// The key's share of the units when calls wait for units, from 1 to 1000. Unset: 1
     #[arg(long, value_name = "N", value_parser = count::<u32>)]
     weight: Option<u32>,
@@ -65,6 +70,7 @@ impl SettingFlags {
             Clear::Labels => !self.labels.is_empty(),
             Clear::Expires => self.expires.is_some(),
             Clear::Models => !self.models.is_empty(),
+            Clear::Accounts => !self.accounts.is_empty(),
             Clear::Weight => self.weight.is_some(),
             Clear::MaxUnits => self.max_units.is_some(),
             Clear::HighestPriority => self.highest_priority.is_some(),
@@ -80,6 +86,9 @@ impl SettingFlags {
         let limits = &mut settings.limits;
         if !self.models.is_empty() {
             limits.models = self.models;
+        }
+        if !self.accounts.is_empty() {
+            limits.accounts = self.accounts;
         }
         set(&mut limits.weight, self.weight);
         set(&mut limits.max_units, self.max_units);
@@ -113,6 +122,7 @@ pub(super) enum Clear {
     Labels,
     Expires,
     Models,
+    Accounts,
     Weight,
     MaxUnits,
     HighestPriority,
@@ -129,6 +139,7 @@ impl Clear {
             Self::Labels => settings.labels.clear(),
             Self::Expires => settings.expires_at = None,
             Self::Models => limits.models.clear(),
+            Self::Accounts => limits.accounts.clear(),
             Self::Weight => limits.weight = None,
             Self::MaxUnits => limits.max_units = None,
             Self::HighestPriority => limits.highest_priority = None,

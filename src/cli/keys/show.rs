@@ -214,6 +214,7 @@ pub(super) fn card_with_budgets(key: &Key, left: &[BudgetStatus]) -> String {
         key.last_used_at.map_or("never".to_owned(), day_and_time),
     );
     line("models", limits.models.join(", "));
+    line("accounts", limits.accounts.join(", "));
     line("weight", number(limits.weight.map(u64::from)));
     line("max units", number(limits.max_units.map(u64::from)));
     let class = limits

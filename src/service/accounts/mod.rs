@@ -21,7 +21,7 @@ use crate::{
     config::{self, Glob},
     error::{AccountFault, Error, ErrorCode, Health, Result},
     keys::{Directory, Identity},
-    upstream::{Catalogue, Client},
+    upstream::{Catalogue, Client, catalogue::Snapshot},
 };
 
 mod gated;
@@ -213,9 +213,29 @@ impl Accounts {
         }
     }
 
-    /// The accounts that the key of a call may use.
-    pub(super) fn allowed(&self, _: &Identity) -> Allowed {
-        Allowed(ALL)
+    /// The accounts that a key may use.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if the gateway has none of them.
+    pub(super) fn allowed(&self, identity: &Identity) -> Result<Allowed> {
+        let names = &identity.limits().accounts;
+        if names.is_empty() {
+            return Ok(Allowed(ALL));
+        }
+        let accounts = self.list().iter();
+        let accounts = accounts.filter(|account| names.iter().any(|it| **it == *account.name));
+        match accounts.fold(0, |set, account| set | bit(account.index)) {
+            0 => Err(no_account_of(identity)),
+            set => Ok(Allowed(set)),
+        }
+    }
+
+    /// Whether one of these accounts may be asked for `model`, which is in this `copy` of the
+    /// catalogue.
+    pub(super) fn may_have(&self, allowed: Allowed, model: &str, copy: &Snapshot) -> bool {
+        let sources = copy.sources(model);
+        let mut accounts = self.members(self.asked_for(allowed, model));
+        accounts.any(|account| sources & bit(account.source) != 0)
     }
 
     /// Checks whether one of these accounts may be asked for `model` now or soon.
@@ -224,7 +244,9 @@ impl Accounts {
     /// [`Kind::NotFound`](crate::error::Kind::NotFound) if none of them has the model;
     /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the circuits of all are open.
     pub(super) fn check(&self, allowed: Allowed, model: &str, now: Instant) -> Result<()> {
-        if let [only] = self.list() {
+        if let [only] = self.list()
+            && only.models.is_empty()
+        {
             return only.circuits.check(model, now);
         }
         let eligible = self.asked_for(allowed, model);
@@ -287,6 +309,17 @@ fn circuits_of_models(config: &config::Models) -> Circuits {
 fn bit(index: usize) -> Set {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
     1_u64.checked_shl(index).unwrap_or_default()
+}
+
+fn no_account_of(identity: &Identity) -> Error {
+    let names = identity.limits().accounts.join(", ");
+    let message = format!(
+        "The key {} may use only the accounts {names}, and this gateway has none of them: an \
+         administrator must change the accounts of the key (`featherwire keys update --accounts`), \
+         or the gateway's configuration",
+        identity.name()
+    );
+    Error::new(ErrorCode::BadConfiguration, message)
 }
 
 fn no_account_has(model: &str) -> Error {

@@ -33,6 +33,7 @@ pub(crate) fn of_message(limits: v1::KeyLimits) -> Result<Limits> {
         requests_per_minute: number("requests_per_minute", limits.requests_per_minute)?,
         tokens_per_minute: number("tokens_per_minute", limits.tokens_per_minute)?,
         budgets: budgets.map(budget).collect::<Result<_>>()?,
+        accounts: limits.accounts,
     })
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn to_message(limits: &Limits) -> v1::KeyLimits {
         requests_per_minute: limits.requests_per_minute.and_then(|it| it.try_into().ok()),
         tokens_per_minute: limits.tokens_per_minute.and_then(|it| it.try_into().ok()),
         budgets: limits.budgets.iter().map(budget_message).collect(),
+        accounts: limits.accounts.clone(),
     }
 }
 

@@ -80,6 +80,7 @@ fields! {
     RequestsPerMinute = "limits.requests_per_minute",
     TokensPerMinute = "limits.tokens_per_minute",
     Budgets = "limits.budgets",
+    Accounts = "limits.accounts",
 }
 
 impl Change {
@@ -149,6 +150,7 @@ impl Change {
                 Field::RequestsPerMinute => limits.requests_per_minute = new.requests_per_minute,
                 Field::TokensPerMinute => limits.tokens_per_minute = new.tokens_per_minute,
                 Field::Budgets => limits.budgets.clone_from(&new.budgets),
+                Field::Accounts => limits.accounts.clone_from(&new.accounts),
             }
         }
     }
@@ -167,6 +169,7 @@ fn set_limits(limits: &Limits) -> impl Iterator<Item = Field> + use<> {
         ),
         (Field::TokensPerMinute, limits.tokens_per_minute.is_some()),
         (Field::Budgets, !limits.budgets.is_empty()),
+        (Field::Accounts, !limits.accounts.is_empty()),
     ];
     let set = limits.into_iter().filter(|(_, is_set)| *is_set);
     set.map(|(field, _)| field)

@@ -257,7 +257,7 @@ async fn a_mask_may_have_the_names_of_the_contract() {
         assert_eq!(key["owner"], "", "{mask}");
         assert_eq!(
             key["limits"],
-            json!({"maxUnits": 4, "models": [], "budgets": []}),
+            json!({"maxUnits": 4, "models": [], "budgets": [], "accounts": []}),
             "{mask}"
         );
         assert_eq!(key.get("expiresAt"), None, "{mask}");

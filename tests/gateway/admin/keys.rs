@@ -85,7 +85,7 @@ async fn a_key_has_what_it_was_created_with_and_its_secret_is_shown_once() {
     let (_child, admin) = start(&database).await;
     for door in Door::ALL {
         let limits = json!({
-            "models": ["org/*", "a/b"], "weight": 3, "maxUnits": 4,
+            "models": ["org/*", "a/b"], "accounts": ["main"], "weight": 3, "maxUnits": 4,
             "highestPriority": "PRIORITY_BATCH", "requestsPerMinute": 60,
             "tokensPerMinute": "10000",
             "budgets": [{

@@ -38,6 +38,8 @@ export interface Draft {
   /** Patterns, separated by commas or lines. */
   models: string;
   weight: string;
+  /** The accounts that the key may use. The form does not change them. */
+  accounts: string[];
   maxUnits: string;
   priority: Priority;
   requestsPerMinute: string;
@@ -55,6 +57,7 @@ export function emptyDraft(role: KeyRole): Draft {
     labels: "",
     models: "",
     weight: "",
+    accounts: [],
     maxUnits: "",
     priority: Priority.UNSPECIFIED,
     requestsPerMinute: "",
@@ -81,6 +84,7 @@ export function draftOf(key: Key): Draft {
       .join("\n"),
     models: (limits.models ?? []).join("\n"),
     weight: text(limits.weight),
+    accounts: limits.accounts ?? [],
     maxUnits: text(limits.maxUnits),
     priority: limits.highestPriority ?? Priority.UNSPECIFIED,
     requestsPerMinute: text(limits.requestsPerMinute),
@@ -110,6 +114,7 @@ export function limitsOf(draft: Draft): MessageInitShape<typeof KeyLimitsSchema>
       .map((model) => model.trim())
       .filter(Boolean),
     weight: small(draft.weight),
+    accounts: draft.accounts,
     maxUnits: small(draft.maxUnits),
     highestPriority: draft.priority === Priority.UNSPECIFIED ? undefined : draft.priority,
     requestsPerMinute: small(draft.requestsPerMinute),

@@ -68,6 +68,7 @@ export function limitWords(limits: KeyLimits | undefined): string[] {
   if (limits.highestPriority) words.push(`priority ${PRIORITIES[limits.highestPriority]}`);
   if (limits.models.length === 1) words.push(`only ${limits.models[0]}`);
   if (limits.models.length > 1) words.push(`${limits.models.length} patterns of models`);
+  if (limits.accounts.length > 0) words.push(`only on ${limits.accounts.join(", ")}`);
   return words;
 }
 

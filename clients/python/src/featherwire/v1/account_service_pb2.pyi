@@ -254,6 +254,7 @@ class Concurrency(_message.Message):
     REQUEST_COUNT_FIELD_NUMBER: _builtins.int
     REQUESTS_FIELD_NUMBER: _builtins.int
     GATEWAY_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """The account's units. Unset if the upstream does not send the number, or sends null, which means no limit. JSON keeps
@@ -278,6 +279,12 @@ class Concurrency(_message.Message):
         """
 
     @_builtins.property
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountUnits]:
+        """The same for each account of a gateway with several, in the order of its configuration. The other fields are then the
+        sums of all accounts, and waits those of the account in which they are longest. Empty if there is one account.
+        """
+
+    @_builtins.property
     def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Members that this message does not define: member name → JSON text."""
 
@@ -290,11 +297,12 @@ class Concurrency(_message.Message):
         request_count: _builtins.int | None = ...,
         requests: _abc.Iterable[Global___ActiveRequest] | None = ...,
         gateway: Global___GatewayUnits | None = ...,
+        accounts: _abc.Iterable[Global___AccountUnits] | None = ...,
         extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_request_count", b"_request_count", "_used_cost", b"_used_cost", "gateway", b"gateway", "limit", b"limit", "request_count", b"request_count", "used_cost", b"used_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_request_count", b"_request_count", "_used_cost", b"_used_cost", "extra", b"extra", "gateway", b"gateway", "limit", b"limit", "request_count", b"request_count", "requests", b"requests", "unlimited", b"unlimited", "used_cost", b"used_cost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_request_count", b"_request_count", "_used_cost", b"_used_cost", "accounts", b"accounts", "extra", b"extra", "gateway", b"gateway", "limit", b"limit", "request_count", b"request_count", "requests", b"requests", "unlimited", b"unlimited", "used_cost", b"used_cost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
@@ -310,6 +318,76 @@ class Concurrency(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__used_cost) -> _WhichOneofReturnType__used_cost | None: ...
 
 Global___Concurrency: _TypeAlias = Concurrency  # noqa: Y015
+
+@_typing.final
+class AccountUnits(_message.Message):
+    """The units of one account of several."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExtraEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    OPEN_FOR_MS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name of the account in the gateway's configuration."""
+    refused: Global___CircuitState.ValueType
+    """Whether the upstream refuses the account, because of its key or its plan: open while it is not asked. Unset if it does
+    not.
+    """
+    error_code: _builtins.str
+    """The code of the error with which the upstream refused it. Empty if it did not."""
+    open_for_ms: _builtins.int
+    """The time until a call may probe the account, in milliseconds. Unset if it is asked."""
+    @_builtins.property
+    def gateway(self) -> Global___GatewayUnits:
+        """The gateway's own data about its units and waiting requests."""
+
+    @_builtins.property
+    def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Members that this message does not define: member name → JSON text."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        gateway: Global___GatewayUnits | None = ...,
+        refused: Global___CircuitState.ValueType = ...,
+        error_code: _builtins.str = ...,
+        open_for_ms: _builtins.int | None = ...,
+        extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_open_for_ms", b"_open_for_ms", "gateway", b"gateway", "open_for_ms", b"open_for_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_open_for_ms", b"_open_for_ms", "error_code", b"error_code", "extra", b"extra", "gateway", b"gateway", "name", b"name", "open_for_ms", b"open_for_ms", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__open_for_ms: _TypeAlias = _typing.Literal["open_for_ms"]  # noqa: Y015
+    _WhichOneofArgType__open_for_ms: _TypeAlias = _typing.Literal["_open_for_ms", b"_open_for_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open_for_ms) -> _WhichOneofReturnType__open_for_ms | None: ...
+
+Global___AccountUnits: _TypeAlias = AccountUnits  # noqa: Y015
 
 @_typing.final
 class GatewayUnits(_message.Message):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from featherwire.v1 import gateway_pb2 as featherwire_dot_v1_dot_gateway__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x65\x61therwire/v1/key_limits.proto\x12\x0e\x66\x65\x61therwire.v1\x1a\x1c\x66\x65\x61therwire/v1/gateway.proto\"\xa0\x03\n\tKeyLimits\x12\x16\n\x06models\x18\x01 \x03(\tR\x06models\x12\x1b\n\x06weight\x18\x02 \x01(\x05H\x00R\x06weight\x88\x01\x01\x12 \n\tmax_units\x18\x03 \x01(\x05H\x01R\x08maxUnits\x88\x01\x01\x12H\n\x10highest_priority\x18\x04 \x01(\x0e\x32\x18.featherwire.v1.PriorityH\x02R\x0fhighestPriority\x88\x01\x01\x12\x33\n\x13requests_per_minute\x18\x05 \x01(\x05H\x03R\x11requestsPerMinute\x88\x01\x01\x12/\n\x11tokens_per_minute\x18\x06 \x01(\x03H\x04R\x0ftokensPerMinute\x88\x01\x01\x12\x30\n\x07\x62udgets\x18\x07 \x03(\x0b\x32\x16.featherwire.v1.BudgetR\x07\x62udgetsB\t\n\x07_weightB\x0c\n\n_max_unitsB\x13\n\x11_highest_priorityB\x16\n\x14_requests_per_minuteB\x14\n\x12_tokens_per_minute\"\x86\x01\n\x06\x42udget\x12.\n\x04unit\x18\x01 \x01(\x0e\x32\x1a.featherwire.v1.BudgetUnitR\x04unit\x12\x16\n\x06\x61mount\x18\x02 \x01(\x03R\x06\x61mount\x12\x34\n\x06period\x18\x03 \x01(\x0e\x32\x1c.featherwire.v1.BudgetPeriodR\x06period*d\n\x07KeyRole\x12\x18\n\x14KEY_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12KEY_ROLE_INFERENCE\x10\x01\x12\x12\n\x0eKEY_ROLE_ADMIN\x10\x02\x12\x13\n\x0fKEY_ROLE_VIEWER\x10\x03*\x81\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n\x12KEY_STATE_DISABLED\x10\x02\x12\x15\n\x11KEY_STATE_EXPIRED\x10\x03\x12\x15\n\x11KEY_STATE_REVOKED\x10\x04*y\n\nBudgetUnit\x12\x1b\n\x17\x42UDGET_UNIT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42UDGET_UNIT_TOKENS\x10\x01\x12\x18\n\x14\x42UDGET_UNIT_REQUESTS\x10\x02\x12\x1c\n\x18\x42UDGET_UNIT_UNIT_SECONDS\x10\x03*\x8e\x01\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42UDGET_PERIOD_DAY\x10\x01\x12\x16\n\x12\x42UDGET_PERIOD_WEEK\x10\x02\x12\x17\n\x13\x42UDGET_PERIOD_MONTH\x10\x03\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x04\x42\x34\n\x12\x63om.featherwire.v1P\x01Z\x1c\x66\x65\x61therwire/v1;featherwirev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x65\x61therwire/v1/key_limits.proto\x12\x0e\x66\x65\x61therwire.v1\x1a\x1c\x66\x65\x61therwire/v1/gateway.proto\"\xbc\x03\n\tKeyLimits\x12\x16\n\x06models\x18\x01 \x03(\tR\x06models\x12\x1b\n\x06weight\x18\x02 \x01(\x05H\x00R\x06weight\x88\x01\x01\x12 \n\tmax_units\x18\x03 \x01(\x05H\x01R\x08maxUnits\x88\x01\x01\x12H\n\x10highest_priority\x18\x04 \x01(\x0e\x32\x18.featherwire.v1.PriorityH\x02R\x0fhighestPriority\x88\x01\x01\x12\x33\n\x13requests_per_minute\x18\x05 \x01(\x05H\x03R\x11requestsPerMinute\x88\x01\x01\x12/\n\x11tokens_per_minute\x18\x06 \x01(\x03H\x04R\x0ftokensPerMinute\x88\x01\x01\x12\x30\n\x07\x62udgets\x18\x07 \x03(\x0b\x32\x16.featherwire.v1.BudgetR\x07\x62udgets\x12\x1a\n\x08\x61\x63\x63ounts\x18\x08 \x03(\tR\x08\x61\x63\x63ountsB\t\n\x07_weightB\x0c\n\n_max_unitsB\x13\n\x11_highest_priorityB\x16\n\x14_requests_per_minuteB\x14\n\x12_tokens_per_minute\"\x86\x01\n\x06\x42udget\x12.\n\x04unit\x18\x01 \x01(\x0e\x32\x1a.featherwire.v1.BudgetUnitR\x04unit\x12\x16\n\x06\x61mount\x18\x02 \x01(\x03R\x06\x61mount\x12\x34\n\x06period\x18\x03 \x01(\x0e\x32\x1c.featherwire.v1.BudgetPeriodR\x06period*d\n\x07KeyRole\x12\x18\n\x14KEY_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12KEY_ROLE_INFERENCE\x10\x01\x12\x12\n\x0eKEY_ROLE_ADMIN\x10\x02\x12\x13\n\x0fKEY_ROLE_VIEWER\x10\x03*\x81\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n\x12KEY_STATE_DISABLED\x10\x02\x12\x15\n\x11KEY_STATE_EXPIRED\x10\x03\x12\x15\n\x11KEY_STATE_REVOKED\x10\x04*y\n\nBudgetUnit\x12\x1b\n\x17\x42UDGET_UNIT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42UDGET_UNIT_TOKENS\x10\x01\x12\x18\n\x14\x42UDGET_UNIT_REQUESTS\x10\x02\x12\x1c\n\x18\x42UDGET_UNIT_UNIT_SECONDS\x10\x03*\x8e\x01\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42UDGET_PERIOD_DAY\x10\x01\x12\x16\n\x12\x42UDGET_PERIOD_WEEK\x10\x02\x12\x17\n\x13\x42UDGET_PERIOD_MONTH\x10\x03\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x04\x42\x34\n\x12\x63om.featherwire.v1P\x01Z\x1c\x66\x65\x61therwire/v1;featherwirev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +33,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featherwire.v1.key_limits_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\022com.featherwire.v1P\001Z\034featherwire/v1;featherwirev1'
-  _globals['_KEYROLE']._serialized_start=637
-  _globals['_KEYROLE']._serialized_end=737
-  _globals['_KEYSTATE']._serialized_start=740
-  _globals['_KEYSTATE']._serialized_end=869
-  _globals['_BUDGETUNIT']._serialized_start=871
-  _globals['_BUDGETUNIT']._serialized_end=992
-  _globals['_BUDGETPERIOD']._serialized_start=995
-  _globals['_BUDGETPERIOD']._serialized_end=1137
+  _globals['_KEYROLE']._serialized_start=665
+  _globals['_KEYROLE']._serialized_end=765
+  _globals['_KEYSTATE']._serialized_start=768
+  _globals['_KEYSTATE']._serialized_end=897
+  _globals['_BUDGETUNIT']._serialized_start=899
+  _globals['_BUDGETUNIT']._serialized_end=1020
+  _globals['_BUDGETPERIOD']._serialized_start=1023
+  _globals['_BUDGETPERIOD']._serialized_end=1165
   _globals['_KEYLIMITS']._serialized_start=82
-  _globals['_KEYLIMITS']._serialized_end=498
-  _globals['_BUDGET']._serialized_start=501
-  _globals['_BUDGET']._serialized_end=635
+  _globals['_KEYLIMITS']._serialized_end=526
+  _globals['_BUDGET']._serialized_start=529
+  _globals['_BUDGET']._serialized_end=663
 # @@protoc_insertion_point(module_scope)

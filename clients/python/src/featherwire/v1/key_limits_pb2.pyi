@@ -155,6 +155,7 @@ class KeyLimits(_message.Message):
     REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     BUDGETS_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
     weight: _builtins.int
     """The share of the concurrency units when calls wait for them, relative to the weights of other keys, 1 to 1000. Unset: 1."""
     max_units: _builtins.int
@@ -173,6 +174,12 @@ class KeyLimits(_message.Message):
     def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Budget]:
         """The budgets, at most one for each unit and period."""
 
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The accounts of the gateway that the key's calls may use, by their names, at most 64. Empty: all. Calls of a key whose accounts the
+        gateway does not have fail.
+        """
+
     def __init__(
         self,
         *,
@@ -183,10 +190,11 @@ class KeyLimits(_message.Message):
         requests_per_minute: _builtins.int | None = ...,
         tokens_per_minute: _builtins.int | None = ...,
         budgets: _abc.Iterable[Global___Budget] | None = ...,
+        accounts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_highest_priority", b"_highest_priority", "_max_units", b"_max_units", "_requests_per_minute", b"_requests_per_minute", "_tokens_per_minute", b"_tokens_per_minute", "_weight", b"_weight", "highest_priority", b"highest_priority", "max_units", b"max_units", "requests_per_minute", b"requests_per_minute", "tokens_per_minute", b"tokens_per_minute", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_highest_priority", b"_highest_priority", "_max_units", b"_max_units", "_requests_per_minute", b"_requests_per_minute", "_tokens_per_minute", b"_tokens_per_minute", "_weight", b"_weight", "budgets", b"budgets", "highest_priority", b"highest_priority", "max_units", b"max_units", "models", b"models", "requests_per_minute", b"requests_per_minute", "tokens_per_minute", b"tokens_per_minute", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_highest_priority", b"_highest_priority", "_max_units", b"_max_units", "_requests_per_minute", b"_requests_per_minute", "_tokens_per_minute", b"_tokens_per_minute", "_weight", b"_weight", "accounts", b"accounts", "budgets", b"budgets", "highest_priority", b"highest_priority", "max_units", b"max_units", "models", b"models", "requests_per_minute", b"requests_per_minute", "tokens_per_minute", b"tokens_per_minute", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__highest_priority: _TypeAlias = _typing.Literal["highest_priority"]  # noqa: Y015
     _WhichOneofArgType__highest_priority: _TypeAlias = _typing.Literal["_highest_priority", b"_highest_priority"]  # noqa: Y015

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featherwire/v1/account_service.proto.
  */
 export const file_featherwire_v1_account_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRmZWF0aGVyd2lyZS92MS9hY2NvdW50X3NlcnZpY2UucHJvdG8SDmZlYXRoZXJ3aXJlLnYxIhAKDkdldFBsYW5SZXF1ZXN0IhcKFUdldENvbmN1cnJlbmN5UmVxdWVzdCIZChdXYXRjaENvbmN1cnJlbmN5UmVxdWVzdCLvAgoEUGxhbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEh8KEm1heF9jb250ZXh0X2xlbmd0aBgDIAEoBUgAiAEBEiAKGHVubGltaXRlZF9jb250ZXh0X2xlbmd0aBgGIAEoCBIbCg5tYXhfbW9kZWxfc2l6ZRgEIAEoA0gBiAEBEhwKFHVubGltaXRlZF9tb2RlbF9zaXplGAcgASgIEhgKC2NvbmN1cnJlbmN5GAUgASgFSAKIAQESHQoVdW5saW1pdGVkX2NvbmN1cnJlbmN5GAggASgIEi4KBWV4dHJhGGQgAygLMh8uZmVhdGhlcndpcmUudjEuUGxhbi5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIVChNfbWF4X2NvbnRleHRfbGVuZ3RoQhEKD19tYXhfbW9kZWxfc2l6ZUIOCgxfY29uY3VycmVuY3ki1wIKC0NvbmN1cnJlbmN5EhIKBWxpbWl0GAEgASgFSACIAQESEQoJdW5saW1pdGVkGAYgASgIEhYKCXVzZWRfY29zdBgCIAEoBUgBiAEBEhoKDXJlcXVlc3RfY291bnQYAyABKAVIAogBARIvCghyZXF1ZXN0cxgEIAMoCzIdLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QSLQoHZ2F0ZXdheRgFIAEoCzIcLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cxI1CgVleHRyYRhkIAMoCzImLmZlYXRoZXJ3aXJlLnYxLkNvbmN1cnJlbmN5LkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQggKBl9saW1pdEIMCgpfdXNlZF9jb3N0QhAKDl9yZXF1ZXN0X2NvdW50IsEECgxHYXRld2F5VW5pdHMSFQoIY2FwYWNpdHkYASABKAVIAIgBARIPCgdvdXRzaWRlGAIgASgFEg4KBmluX3VzZRgDIAEoBRIQCghzZXR0bGluZxgEIAEoBRIPCgdydW5uaW5nGAUgASgFEjAKBnF1ZXVlZBgGIAEoCzIgLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkSGwoOb2xkZXN0X3dhaXRfbXMYByABKANIAYgBARIYCgt3YWl0X3A1MF9tcxgIIAEoA0gCiAEBEhgKC3dhaXRfcDk5X21zGAkgASgDSAOIAQESJgoEa2V5cxgKIAMoCzIYLmZlYXRoZXJ3aXJlLnYxLktleVVuaXRzEhAKCHJlZnVzYWxzGAsgASgDEhQKDG9kZF9tZXNzYWdlcxgMIAEoAxIuCghjaXJjdWl0cxgNIAMoCzIcLmZlYXRoZXJ3aXJlLnYxLk1vZGVsQ2lyY3VpdBItCgdjbHVzdGVyGA4gASgLMhwuZmVhdGhlcndpcmUudjEuQ2x1c3RlclVuaXRzEjYKBWV4dHJhGGQgAygLMicuZmVhdGhlcndpcmUudjEuR2F0ZXdheVVuaXRzLkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgsKCV9jYXBhY2l0eUIRCg9fb2xkZXN0X3dhaXRfbXNCDgoMX3dhaXRfcDUwX21zQg4KDF93YWl0X3A5OV9tcyLWAQoMQ2x1c3RlclVuaXRzEikKBHJvbGUYASABKA4yGy5mZWF0aGVyd2lyZS52MS5DbHVzdGVyUm9sZRIPCgdtZW1iZXJzGAIgASgFEhYKCXNpbGVudF9tcxgDIAEoA0gAiAEBEjYKBWV4dHJhGGQgAygLMicuZmVhdGhlcndpcmUudjEuQ2x1c3RlclVuaXRzLkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgwKCl9zaWxlbnRfbXMisQEKEFF1ZXVlZEJ5UHJpb3JpdHkSEwoLaW50ZXJhY3RpdmUYASABKAUSDwoHZGVmYXVsdBgCIAEoBRINCgViYXRjaBgDIAEoBRI6CgVleHRyYRhkIAMoCzIrLmZlYXRoZXJ3aXJlLnYxLlF1ZXVlZEJ5UHJpb3JpdHkuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEivwEKCEtleVVuaXRzEgsKA2tleRgBIAEoBRIOCgZ3ZWlnaHQYAiABKAUSDgoGaW5fdXNlGAMgASgFEg4KBnF1ZXVlZBgEIAEoBRIUCgx1bml0X3NlY29uZHMYBSABKAESMgoFZXh0cmEYZCADKAsyIy5mZWF0aGVyd2lyZS52MS5LZXlVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKAAgoMTW9kZWxDaXJjdWl0Eg0KBW1vZGVsGAEgASgJEisKBXN0YXRlGAIgASgOMhwuZmVhdGhlcndpcmUudjEuQ2lyY3VpdFN0YXRlEhAKCGZhaWx1cmVzGAMgASgFEhIKCmVycm9yX2NvZGUYBCABKAkSGAoLb3Blbl9mb3JfbXMYBSABKANIAIgBARI2CgVleHRyYRhkIAMoCzInLmZlYXRoZXJ3aXJlLnYxLk1vZGVsQ2lyY3VpdC5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIOCgxfb3Blbl9mb3JfbXMimgIKDUFjdGl2ZVJlcXVlc3QSDwoCaWQYASABKAlIAIgBARIRCgRjb3N0GAIgASgFSAGIAQESEgoFbW9kZWwYAyABKAlIAogBARIXCgpzdGFydGVkX2F0GAQgASgDSAOIAQESGAoLZHVyYXRpb25fbXMYBSABKANIBIgBARI3CgVleHRyYRhkIAMoCzIoLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCBQoDX2lkQgcKBV9jb3N0QggKBl9tb2RlbEINCgtfc3RhcnRlZF9hdEIOCgxfZHVyYXRpb25fbXMqeQoLQ2x1c3RlclJvbGUSHAoYQ0xVU1RFUl9ST0xFX1VOU1BFQ0lGSUVEEAASGAoUQ0xVU1RFUl9ST0xFX0xFQURJTkcQARIaChZDTFVTVEVSX1JPTEVfRk9MTE9XSU5HEAISFgoSQ0xVU1RFUl9ST0xFX0FMT05FEAMqfAoMQ2lyY3VpdFN0YXRlEh0KGUNJUkNVSVRfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRDSVJDVUlUX1NUQVRFX0NMT1NFRBABEhYKEkNJUkNVSVRfU1RBVEVfT1BFThACEhsKF0NJUkNVSVRfU1RBVEVfSEFMRl9PUEVOEAMy1wIKDkFjY291bnRTZXJ2aWNlElQKB0dldFBsYW4SHi5mZWF0aGVyd2lyZS52MS5HZXRQbGFuUmVxdWVzdBoULmZlYXRoZXJ3aXJlLnYxLlBsYW4iE5ACAYLT5JMCChIIL3YxL3BsYW4ScAoOR2V0Q29uY3VycmVuY3kSJS5mZWF0aGVyd2lyZS52MS5HZXRDb25jdXJyZW5jeVJlcXVlc3QaGy5mZWF0aGVyd2lyZS52MS5Db25jdXJyZW5jeSIakAIBgtPkkwIREg8vdjEvY29uY3VycmVuY3kSfQoQV2F0Y2hDb25jdXJyZW5jeRInLmZlYXRoZXJ3aXJlLnYxLldhdGNoQ29uY3VycmVuY3lSZXF1ZXN0GhsuZmVhdGhlcndpcmUudjEuQ29uY3VycmVuY3kiIZACAYLT5JMCGBIWL3YxL2NvbmN1cnJlbmN5L3N0cmVhbTABQjQKEmNvbS5mZWF0aGVyd2lyZS52MVABWhxmZWF0aGVyd2lyZS92MTtmZWF0aGVyd2lyZXYxYgZwcm90bzM", [file_google_api_annotations]);
+  fileDesc("CiRmZWF0aGVyd2lyZS92MS9hY2NvdW50X3NlcnZpY2UucHJvdG8SDmZlYXRoZXJ3aXJlLnYxIhAKDkdldFBsYW5SZXF1ZXN0IhcKFUdldENvbmN1cnJlbmN5UmVxdWVzdCIZChdXYXRjaENvbmN1cnJlbmN5UmVxdWVzdCLvAgoEUGxhbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEh8KEm1heF9jb250ZXh0X2xlbmd0aBgDIAEoBUgAiAEBEiAKGHVubGltaXRlZF9jb250ZXh0X2xlbmd0aBgGIAEoCBIbCg5tYXhfbW9kZWxfc2l6ZRgEIAEoA0gBiAEBEhwKFHVubGltaXRlZF9tb2RlbF9zaXplGAcgASgIEhgKC2NvbmN1cnJlbmN5GAUgASgFSAKIAQESHQoVdW5saW1pdGVkX2NvbmN1cnJlbmN5GAggASgIEi4KBWV4dHJhGGQgAygLMh8uZmVhdGhlcndpcmUudjEuUGxhbi5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIVChNfbWF4X2NvbnRleHRfbGVuZ3RoQhEKD19tYXhfbW9kZWxfc2l6ZUIOCgxfY29uY3VycmVuY3kihwMKC0NvbmN1cnJlbmN5EhIKBWxpbWl0GAEgASgFSACIAQESEQoJdW5saW1pdGVkGAYgASgIEhYKCXVzZWRfY29zdBgCIAEoBUgBiAEBEhoKDXJlcXVlc3RfY291bnQYAyABKAVIAogBARIvCghyZXF1ZXN0cxgEIAMoCzIdLmZlYXRoZXJ3aXJlLnYxLkFjdGl2ZVJlcXVlc3QSLQoHZ2F0ZXdheRgFIAEoCzIcLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cxIuCghhY2NvdW50cxgHIAMoCzIcLmZlYXRoZXJ3aXJlLnYxLkFjY291bnRVbml0cxI1CgVleHRyYRhkIAMoCzImLmZlYXRoZXJ3aXJlLnYxLkNvbmN1cnJlbmN5LkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQggKBl9saW1pdEIMCgpfdXNlZF9jb3N0QhAKDl9yZXF1ZXN0X2NvdW50Ip4CCgxBY2NvdW50VW5pdHMSDAoEbmFtZRgBIAEoCRItCgdnYXRld2F5GAIgASgLMhwuZmVhdGhlcndpcmUudjEuR2F0ZXdheVVuaXRzEi0KB3JlZnVzZWQYAyABKA4yHC5mZWF0aGVyd2lyZS52MS5DaXJjdWl0U3RhdGUSEgoKZXJyb3JfY29kZRgEIAEoCRIYCgtvcGVuX2Zvcl9tcxgFIAEoA0gAiAEBEjYKBWV4dHJhGGQgAygLMicuZmVhdGhlcndpcmUudjEuQWNjb3VudFVuaXRzLkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQg4KDF9vcGVuX2Zvcl9tcyLBBAoMR2F0ZXdheVVuaXRzEhUKCGNhcGFjaXR5GAEgASgFSACIAQESDwoHb3V0c2lkZRgCIAEoBRIOCgZpbl91c2UYAyABKAUSEAoIc2V0dGxpbmcYBCABKAUSDwoHcnVubmluZxgFIAEoBRIwCgZxdWV1ZWQYBiABKAsyIC5mZWF0aGVyd2lyZS52MS5RdWV1ZWRCeVByaW9yaXR5EhsKDm9sZGVzdF93YWl0X21zGAcgASgDSAGIAQESGAoLd2FpdF9wNTBfbXMYCCABKANIAogBARIYCgt3YWl0X3A5OV9tcxgJIAEoA0gDiAEBEiYKBGtleXMYCiADKAsyGC5mZWF0aGVyd2lyZS52MS5LZXlVbml0cxIQCghyZWZ1c2FscxgLIAEoAxIUCgxvZGRfbWVzc2FnZXMYDCABKAMSLgoIY2lyY3VpdHMYDSADKAsyHC5mZWF0aGVyd2lyZS52MS5Nb2RlbENpcmN1aXQSLQoHY2x1c3RlchgOIAEoCzIcLmZlYXRoZXJ3aXJlLnYxLkNsdXN0ZXJVbml0cxI2CgVleHRyYRhkIAMoCzInLmZlYXRoZXJ3aXJlLnYxLkdhdGV3YXlVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUILCglfY2FwYWNpdHlCEQoPX29sZGVzdF93YWl0X21zQg4KDF93YWl0X3A1MF9tc0IOCgxfd2FpdF9wOTlfbXMi1gEKDENsdXN0ZXJVbml0cxIpCgRyb2xlGAEgASgOMhsuZmVhdGhlcndpcmUudjEuQ2x1c3RlclJvbGUSDwoHbWVtYmVycxgCIAEoBRIWCglzaWxlbnRfbXMYAyABKANIAIgBARI2CgVleHRyYRhkIAMoCzInLmZlYXRoZXJ3aXJlLnYxLkNsdXN0ZXJVbml0cy5FeHRyYUVudHJ5GiwKCkV4dHJhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfc2lsZW50X21zIrEBChBRdWV1ZWRCeVByaW9yaXR5EhMKC2ludGVyYWN0aXZlGAEgASgFEg8KB2RlZmF1bHQYAiABKAUSDQoFYmF0Y2gYAyABKAUSOgoFZXh0cmEYZCADKAsyKy5mZWF0aGVyd2lyZS52MS5RdWV1ZWRCeVByaW9yaXR5LkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIr8BCghLZXlVbml0cxILCgNrZXkYASABKAUSDgoGd2VpZ2h0GAIgASgFEg4KBmluX3VzZRgDIAEoBRIOCgZxdWV1ZWQYBCABKAUSFAoMdW5pdF9zZWNvbmRzGAUgASgBEjIKBWV4dHJhGGQgAygLMiMuZmVhdGhlcndpcmUudjEuS2V5VW5pdHMuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEigAIKDE1vZGVsQ2lyY3VpdBINCgVtb2RlbBgBIAEoCRIrCgVzdGF0ZRgCIAEoDjIcLmZlYXRoZXJ3aXJlLnYxLkNpcmN1aXRTdGF0ZRIQCghmYWlsdXJlcxgDIAEoBRISCgplcnJvcl9jb2RlGAQgASgJEhgKC29wZW5fZm9yX21zGAUgASgDSACIAQESNgoFZXh0cmEYZCADKAsyJy5mZWF0aGVyd2lyZS52MS5Nb2RlbENpcmN1aXQuRXh0cmFFbnRyeRosCgpFeHRyYUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDgoMX29wZW5fZm9yX21zIpoCCg1BY3RpdmVSZXF1ZXN0Eg8KAmlkGAEgASgJSACIAQESEQoEY29zdBgCIAEoBUgBiAEBEhIKBW1vZGVsGAMgASgJSAKIAQESFwoKc3RhcnRlZF9hdBgEIAEoA0gDiAEBEhgKC2R1cmF0aW9uX21zGAUgASgDSASIAQESNwoFZXh0cmEYZCADKAsyKC5mZWF0aGVyd2lyZS52MS5BY3RpdmVSZXF1ZXN0LkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgUKA19pZEIHCgVfY29zdEIICgZfbW9kZWxCDQoLX3N0YXJ0ZWRfYXRCDgoMX2R1cmF0aW9uX21zKnkKC0NsdXN0ZXJSb2xlEhwKGENMVVNURVJfUk9MRV9VTlNQRUNJRklFRBAAEhgKFENMVVNURVJfUk9MRV9MRUFESU5HEAESGgoWQ0xVU1RFUl9ST0xFX0ZPTExPV0lORxACEhYKEkNMVVNURVJfUk9MRV9BTE9ORRADKnwKDENpcmN1aXRTdGF0ZRIdChlDSVJDVUlUX1NUQVRFX1VOU1BFQ0lGSUVEEAASGAoUQ0lSQ1VJVF9TVEFURV9DTE9TRUQQARIWChJDSVJDVUlUX1NUQVRFX09QRU4QAhIbChdDSVJDVUlUX1NUQVRFX0hBTEZfT1BFThADMtcCCg5BY2NvdW50U2VydmljZRJUCgdHZXRQbGFuEh4uZmVhdGhlcndpcmUudjEuR2V0UGxhblJlcXVlc3QaFC5mZWF0aGVyd2lyZS52MS5QbGFuIhOQAgGC0+STAgoSCC92MS9wbGFuEnAKDkdldENvbmN1cnJlbmN5EiUuZmVhdGhlcndpcmUudjEuR2V0Q29uY3VycmVuY3lSZXF1ZXN0GhsuZmVhdGhlcndpcmUudjEuQ29uY3VycmVuY3kiGpACAYLT5JMCERIPL3YxL2NvbmN1cnJlbmN5En0KEFdhdGNoQ29uY3VycmVuY3kSJy5mZWF0aGVyd2lyZS52MS5XYXRjaENvbmN1cnJlbmN5UmVxdWVzdBobLmZlYXRoZXJ3aXJlLnYxLkNvbmN1cnJlbmN5IiGQAgGC0+STAhgSFi92MS9jb25jdXJyZW5jeS9zdHJlYW0wAUI0ChJjb20uZmVhdGhlcndpcmUudjFQAVocZmVhdGhlcndpcmUvdjE7ZmVhdGhlcndpcmV2MWIGcHJvdG8z", [file_google_api_annotations]);
 
 /**
  * Has no fields, because there is one account.
@@ -194,6 +194,14 @@ export type Concurrency = Message<"featherwire.v1.Concurrency"> & {
   gateway?: GatewayUnits | undefined;
 
   /**
+   * The same for each account of a gateway with several, in the order of its configuration. The other fields are then the
+   * sums of all accounts, and waits those of the account in which they are longest. Empty if there is one account.
+   *
+   * @generated from field: repeated featherwire.v1.AccountUnits accounts = 7;
+   */
+  accounts: AccountUnits[];
+
+  /**
    * Members that this message does not define: member name → JSON text.
    *
    * @generated from field: map<string, string> extra = 100;
@@ -207,6 +215,63 @@ export type Concurrency = Message<"featherwire.v1.Concurrency"> & {
  */
 export const ConcurrencySchema: GenMessage<Concurrency> = /*@__PURE__*/
   messageDesc(file_featherwire_v1_account_service, 4);
+
+/**
+ * The units of one account of several.
+ *
+ * @generated from message featherwire.v1.AccountUnits
+ */
+export type AccountUnits = Message<"featherwire.v1.AccountUnits"> & {
+  /**
+   * The name of the account in the gateway's configuration.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The gateway's own data about its units and waiting requests.
+   *
+   * @generated from field: featherwire.v1.GatewayUnits gateway = 2;
+   */
+  gateway?: GatewayUnits | undefined;
+
+  /**
+   * Whether the upstream refuses the account, because of its key or its plan: open while it is not asked. Unset if it does
+   * not.
+   *
+   * @generated from field: featherwire.v1.CircuitState refused = 3;
+   */
+  refused: CircuitState;
+
+  /**
+   * The code of the error with which the upstream refused it. Empty if it did not.
+   *
+   * @generated from field: string error_code = 4;
+   */
+  errorCode: string;
+
+  /**
+   * The time until a call may probe the account, in milliseconds. Unset if it is asked.
+   *
+   * @generated from field: optional int64 open_for_ms = 5;
+   */
+  openForMs?: bigint | undefined;
+
+  /**
+   * Members that this message does not define: member name → JSON text.
+   *
+   * @generated from field: map<string, string> extra = 100;
+   */
+  extra: { [key: string]: string };
+};
+
+/**
+ * Describes the message featherwire.v1.AccountUnits.
+ * Use `create(AccountUnitsSchema)` to create a new message.
+ */
+export const AccountUnitsSchema: GenMessage<AccountUnits> = /*@__PURE__*/
+  messageDesc(file_featherwire_v1_account_service, 5);
 
 /**
  * The gateway's own view of the account's units.
@@ -330,7 +395,7 @@ export type GatewayUnits = Message<"featherwire.v1.GatewayUnits"> & {
  * Use `create(GatewayUnitsSchema)` to create a new message.
  */
 export const GatewayUnitsSchema: GenMessage<GatewayUnits> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 5);
+  messageDesc(file_featherwire_v1_account_service, 6);
 
 /**
  * A cluster of gateways, as this gateway sees it.
@@ -373,7 +438,7 @@ export type ClusterUnits = Message<"featherwire.v1.ClusterUnits"> & {
  * Use `create(ClusterUnitsSchema)` to create a new message.
  */
 export const ClusterUnitsSchema: GenMessage<ClusterUnits> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 6);
+  messageDesc(file_featherwire_v1_account_service, 7);
 
 /**
  * The number of waiting requests of each priority.
@@ -415,7 +480,7 @@ export type QueuedByPriority = Message<"featherwire.v1.QueuedByPriority"> & {
  * Use `create(QueuedByPrioritySchema)` to create a new message.
  */
 export const QueuedByPrioritySchema: GenMessage<QueuedByPriority> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 7);
+  messageDesc(file_featherwire_v1_account_service, 8);
 
 /**
  * The units of one gateway key.
@@ -472,7 +537,7 @@ export type KeyUnits = Message<"featherwire.v1.KeyUnits"> & {
  * Use `create(KeyUnitsSchema)` to create a new message.
  */
 export const KeyUnitsSchema: GenMessage<KeyUnits> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 8);
+  messageDesc(file_featherwire_v1_account_service, 9);
 
 /**
  * The circuit of a model that has failed recently.
@@ -528,7 +593,7 @@ export type ModelCircuit = Message<"featherwire.v1.ModelCircuit"> & {
  * Use `create(ModelCircuitSchema)` to create a new message.
  */
 export const ModelCircuitSchema: GenMessage<ModelCircuit> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 9);
+  messageDesc(file_featherwire_v1_account_service, 10);
 
 /**
  * One running request. Fields that the upstream does not send are unset.
@@ -584,7 +649,7 @@ export type ActiveRequest = Message<"featherwire.v1.ActiveRequest"> & {
  * Use `create(ActiveRequestSchema)` to create a new message.
  */
 export const ActiveRequestSchema: GenMessage<ActiveRequest> = /*@__PURE__*/
-  messageDesc(file_featherwire_v1_account_service, 10);
+  messageDesc(file_featherwire_v1_account_service, 11);
 
 /**
  * What a gateway does in its cluster.
