@@ -5,9 +5,13 @@ use std::time::Duration;
 use featherwire::admission::Priority;
 
 pub const REQUESTS: usize = 40_000;
+const SEED: u64 = 42;
 
-/// The keys: name, weight, class, and part of all requests.
-pub const KEYS: [(&str, u32, Priority, f64); 5] = [
+/// A key: its name, its weight, its class, and its part of all requests.
+pub type Key = (&'static str, u32, Priority, f64);
+
+/// The keys that call one gateway.
+pub const KEYS: [Key; 5] = [
     ("app", 1, Priority::Interactive, 0.25),
     ("tools", 1, Priority::Interactive, 0.10),
     ("team a", 2, Priority::Default, 0.20),
@@ -25,6 +29,28 @@ pub struct Load {
     /// The requested unit-seconds in proportion to the capacity.
     pub offered: f64,
     pub external_per_minute: f64,
+    pub keys: &'static [Key],
+    pub requests: usize,
+    pub seed: u64,
+    /// The gateways of the account. The first key calls only the first of them, as a client of gRPC
+    /// does that keeps its connection. The requests of the others are spread.
+    pub gateways: usize,
+}
+
+impl Load {
+    /// A load of one gateway.
+    pub fn of_one(capacity: u32, service: f64, offered: f64, external_per_minute: f64) -> Self {
+        Self {
+            capacity,
+            service,
+            offered,
+            external_per_minute,
+            keys: &KEYS,
+            requests: REQUESTS,
+            seed: SEED,
+            gateways: 1,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -33,6 +59,7 @@ pub struct Request {
     pub key: usize,
     pub model: usize,
     pub service: Duration,
+    pub gateway: usize,
 }
 
 impl Request {
@@ -43,10 +70,11 @@ impl Request {
 
 /// Half of the requests arrive singly, half in bursts of ten on average.
 pub fn requests(load: &Load) -> Vec<Request> {
-    let mut rng = fastrand::Rng::with_seed(42);
+    let mut rng = fastrand::Rng::with_seed(load.seed);
+    let mut balancer = fastrand::Rng::with_seed(load.seed);
     let gap = COST_MEAN * load.service / (f64::from(load.capacity) * load.offered);
-    let (mut at, mut requests) = (0.0, Vec::with_capacity(REQUESTS));
-    while requests.len() < REQUESTS {
+    let (mut at, mut requests) = (0.0, Vec::with_capacity(load.requests));
+    while requests.len() < load.requests {
         // One of eleven arrivals is a burst.
         let burst = if rng.f64() < 1.0 / 11.0 {
             rng.usize(5..=15)
@@ -54,7 +82,7 @@ pub fn requests(load: &Load) -> Vec<Request> {
             1
         };
         at += exponential(&mut rng, gap * 20.0 / 11.0);
-        let key = pick(&mut rng, KEYS.iter().map(|key| key.3));
+        let key = pick(&mut rng, load.keys.iter().map(|key| key.3));
         for _ in 0..burst {
             let model = pick(&mut rng, MODELS.iter().map(|model| model.2));
             let service = Duration::from_secs_f64(exponential(&mut rng, load.service).max(0.05));
@@ -63,6 +91,10 @@ pub fn requests(load: &Load) -> Vec<Request> {
                 key,
                 model,
                 service,
+                gateway: match key {
+                    0 => 0,
+                    _ => balancer.usize(..load.gateways),
+                },
             });
         }
     }

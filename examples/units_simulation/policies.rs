@@ -10,7 +10,7 @@ use featherwire::admission::{
     Caller, KeyId, PermitRequest, Scheduler, Settings, Ticket, external_usage,
 };
 
-use crate::load::{KEYS, Load, Request};
+use crate::load::{Key, Load, Request};
 
 pub fn policies(load: &Load) -> Vec<(&'static str, Box<dyn Policy>)> {
     let capacity = load.capacity;
@@ -53,23 +53,37 @@ pub trait Policy {
     fn refused(&mut self, id: usize, active: u32, now: Duration);
     /// The upstream has admitted the request.
     fn admitted(&mut self, _id: usize, _now: Duration) {}
-    fn outside(&mut self, _units: u32, _now: Duration) {}
+    /// How many gateways see the account's snapshots, each for itself.
+    fn readers(&self) -> usize {
+        1
+    }
+    /// The units of others, as a gateway sees them in a snapshot of the feed.
+    fn outside(&mut self, _gateway: usize, _units: u32, _now: Duration) {}
     fn wake(&self, _now: Duration) -> Option<Duration> {
         None
     }
-    /// Whether the policy requests a snapshot.
-    fn wants_snapshot(&self) -> bool {
+    /// Whether the gateway requests a snapshot.
+    fn wants_snapshot(&self, _gateway: usize) -> bool {
         false
     }
-    /// A snapshot that was requested at `_asked_at`.
-    fn requested_snapshot(&mut self, _units: u32, _asked_at: Duration, _now: Duration) {}
+    /// The units of others in a snapshot that the gateway requested at `_asked_at`.
+    fn requested_snapshot(
+        &mut self,
+        _gateway: usize,
+        _units: u32,
+        _asked_at: Duration,
+        _now: Duration,
+    ) {
+    }
     /// The number of requests that have failed.
     fn failed(&self) -> usize {
         0
     }
 }
 
-struct Featherwire {
+/// The scheduler of one gateway.
+pub struct Featherwire {
+    keys: &'static [Key],
     scheduler: Scheduler,
     epoch: Instant,
     tickets: HashMap<usize, Ticket>,
@@ -77,7 +91,7 @@ struct Featherwire {
 }
 
 impl Featherwire {
-    fn new(load: &Load, headroom: u32) -> Self {
+    pub fn new(load: &Load, headroom: u32) -> Self {
         let settings = Settings {
             queue_limit: usize::MAX,
             headroom,
@@ -87,6 +101,7 @@ impl Featherwire {
         let epoch = Instant::now();
         let _ = scheduler.set_capacity(Some(load.capacity), epoch);
         Self {
+            keys: load.keys,
             scheduler,
             epoch,
             tickets: HashMap::new(),
@@ -95,20 +110,18 @@ impl Featherwire {
     }
 }
 
+impl Featherwire {
+    /// Leaves these units to others, whether they use them or not.
+    pub fn leave_units(&mut self, units: u32) {
+        self.scheduler.leave_units(units);
+    }
+}
+
 impl Policy for Featherwire {
     fn arrive(&mut self, id: usize, request: &Request, now: Duration) {
-        let (_, weight, priority, _) = KEYS[request.key];
-        let caller = Caller {
-            key: KeyId(request.key as u64),
-            weight,
-        };
-        let permit_request = PermitRequest {
-            priority,
-            ..PermitRequest::new(caller, request.cost())
-        };
         let ticket = self
             .scheduler
-            .enqueue(self.epoch + now, permit_request)
+            .enqueue(self.epoch + now, permit_request(self.keys, request))
             .expect("there is no limit and no deadline");
         self.tickets.insert(id, ticket);
         self.ids.insert(ticket, id);
@@ -137,15 +150,21 @@ impl Policy for Featherwire {
             .set_external_usage_from_refusal(external_usage::from_refusal(active, own_units), now);
     }
 
-    fn outside(&mut self, units: u32, now: Duration) {
+    fn outside(&mut self, _gateway: usize, units: u32, now: Duration) {
         self.scheduler.set_external_usage(units, self.epoch + now);
     }
 
-    fn wants_snapshot(&self) -> bool {
+    fn wants_snapshot(&self, _gateway: usize) -> bool {
         self.scheduler.wants_snapshot()
     }
 
-    fn requested_snapshot(&mut self, units: u32, requested_at: Duration, now: Duration) {
+    fn requested_snapshot(
+        &mut self,
+        _gateway: usize,
+        units: u32,
+        requested_at: Duration,
+        now: Duration,
+    ) {
         self.scheduler.set_requested_external_usage(
             units,
             self.epoch + requested_at,
@@ -157,6 +176,19 @@ impl Policy for Featherwire {
         self.scheduler
             .next_wake(self.epoch + now)
             .map(|wake| wake - self.epoch)
+    }
+}
+
+/// What a scheduler must know of the request.
+pub fn permit_request(keys: &[Key], request: &Request) -> PermitRequest {
+    let (_, weight, priority, _) = keys[request.key];
+    let caller = Caller {
+        key: KeyId(request.key as u64),
+        weight,
+    };
+    PermitRequest {
+        priority,
+        ..PermitRequest::new(caller, request.cost())
     }
 }
 
@@ -289,7 +321,7 @@ impl Policy for Fifo {
         self.queue.push_front((id, self.costs[&id]));
     }
 
-    fn outside(&mut self, units: u32, _now: Duration) {
+    fn outside(&mut self, _gateway: usize, units: u32, _now: Duration) {
         self.outside = units;
     }
 }

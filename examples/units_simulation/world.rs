@@ -11,7 +11,7 @@ use featherwire::admission::external_usage::{
 };
 
 use crate::{
-    load::{KEYS, Load, MODELS, Request, exponential, pick},
+    load::{Load, MODELS, Request, exponential, pick},
     policies::Policy,
 };
 
@@ -32,8 +32,9 @@ enum Event {
     ExternalRequest(u32, u64, u32),
     SnapshotTaken,
     SnapshotReceived,
-    RequestedSnapshotTaken,
-    RequestedSnapshotReceived,
+    /// The gateway that has requested it.
+    RequestedSnapshotTaken(usize),
+    RequestedSnapshotReceived(usize),
     Wake,
 }
 
@@ -43,7 +44,26 @@ type UsageSnapshot = (u32, Vec<(usize, Duration)>);
 struct RunningRequest {
     model: usize,
     since: Duration,
-    is_own: bool,
+    /// `None` for a request of another process.
+    gateway: Option<usize>,
+}
+
+/// A request of a gateway that has ended.
+struct EndedRequest {
+    model: usize,
+    gateway: usize,
+    since: Duration,
+    ended: Duration,
+}
+
+/// What a gateway reads of the account.
+#[derive(Default)]
+struct Reader {
+    /// The time of the last requested snapshot, and whether it has been answered.
+    asked: Option<(Duration, bool)>,
+    requested_snapshot: Option<UsageSnapshot>,
+    /// One for the feed, one for requested snapshots.
+    matchers: [RequestMatcher; 2],
 }
 
 /// The settings of the upstream, and the clock.
@@ -59,13 +79,9 @@ pub struct World<'a> {
     own_units: u32,
     outside: u32,
     external_requests: usize,
-    recent: VecDeque<(usize, Duration, Duration)>,
+    recent: VecDeque<EndedRequest>,
     snapshots: VecDeque<UsageSnapshot>,
-    /// The time of the last requested snapshot, and whether it has been answered.
-    asked: Option<(Duration, bool)>,
-    requested_snapshot: Option<UsageSnapshot>,
-    /// One for the feed, one for requested snapshots.
-    matchers: [RequestMatcher; 2],
+    readers: Vec<Reader>,
     report: Report,
 }
 
@@ -89,8 +105,8 @@ impl<'a> World<'a> {
     pub fn new(load: Load, requests: &'a [Request]) -> Self {
         let end = requests.last().expect("there are some").at;
         let report = Report {
-            waits: vec![Vec::new(); KEYS.len()],
-            granted: vec![0.0; KEYS.len()],
+            waits: vec![Vec::new(); load.keys.len()],
+            granted: vec![0.0; load.keys.len()],
             ..Report::default()
         };
         let mut world = World {
@@ -107,15 +123,12 @@ impl<'a> World<'a> {
             external_requests: 0,
             recent: VecDeque::new(),
             snapshots: VecDeque::new(),
-            asked: None,
-            requested_snapshot: None,
-            matchers: Default::default(),
+            readers: Vec::new(),
             report,
         };
         (0..requests.len()).for_each(|id| world.at(requests[id].at, Event::Arrived(id)));
         if load.external_per_minute > 0.0 {
             world.schedule_external_requests();
-            world.at(SNAPSHOT_EVERY, Event::SnapshotTaken);
         }
         world
     }
@@ -143,6 +156,10 @@ impl<'a> World<'a> {
     }
 
     pub fn run(mut self, policy: &mut dyn Policy) -> Report {
+        self.readers.resize_with(policy.readers(), Reader::default);
+        if self.load.external_per_minute > 0.0 || self.readers.len() > 1 {
+            self.at(SNAPSHOT_EVERY, Event::SnapshotTaken);
+        }
         while let Some(Reverse((at, _, event))) = self.events.pop() {
             if at > self.end {
                 break;
@@ -187,8 +204,12 @@ impl<'a> World<'a> {
             Event::Ended(id) => {
                 let request = &self.requests[id];
                 let finished = self.running.remove(&id).expect("the request is running");
-                self.recent
-                    .push_back((finished.model, finished.since, self.now));
+                self.recent.push_back(EndedRequest {
+                    model: finished.model,
+                    gateway: request.gateway,
+                    since: finished.since,
+                    ended: self.now,
+                });
                 self.own_units -= request.cost();
                 self.report.granted[request.key] +=
                     f64::from(request.cost()) * request.service.as_secs_f64();
@@ -210,25 +231,33 @@ impl<'a> World<'a> {
                 let Some(snapshot) = self.snapshots.pop_front() else {
                     return;
                 };
-                let outside = self.outside_by(snapshot, false);
-                policy.outside(outside, self.now);
+                for reader in 0..self.readers.len() {
+                    let outside = self.outside_by(reader, &snapshot, false);
+                    policy.outside(reader, outside, self.now);
+                }
             }
-            Event::RequestedSnapshotTaken => {
-                self.requested_snapshot = Some(self.snapshot());
+            Event::RequestedSnapshotTaken(reader) => {
+                self.readers[reader].requested_snapshot = Some(self.snapshot());
                 self.at(
                     self.now + REQUEST_TRIP / 2,
-                    Event::RequestedSnapshotReceived,
+                    Event::RequestedSnapshotReceived(reader),
                 );
             }
-            Event::RequestedSnapshotReceived => {
-                let (Some(snapshot), Some((requested_at, _))) =
-                    (self.requested_snapshot.take(), self.asked)
+            Event::RequestedSnapshotReceived(reader) => {
+                let Reader {
+                    asked,
+                    requested_snapshot,
+                    ..
+                } = &mut self.readers[reader];
+                let (Some(snapshot), Some((requested_at, is_answered))) =
+                    (requested_snapshot.take(), asked)
                 else {
                     return;
                 };
-                self.asked = Some((requested_at, true));
-                let outside = self.outside_by(snapshot, true);
-                policy.requested_snapshot(outside, requested_at, self.now);
+                *is_answered = true;
+                let requested_at = *requested_at;
+                let outside = self.outside_by(reader, &snapshot, true);
+                policy.requested_snapshot(reader, outside, requested_at, self.now);
             }
             Event::Wake => {}
         }
@@ -248,7 +277,7 @@ impl<'a> World<'a> {
                 RunningRequest {
                     model,
                     since: self.now,
-                    is_own: false,
+                    gateway: None,
                 },
             );
             self.outside = others;
@@ -267,18 +296,19 @@ impl<'a> World<'a> {
     /// Requests a snapshot, but not before the last one has arrived, and not more often than the
     /// gateway.
     fn ask(&mut self, policy: &dyn Policy) {
-        if self
-            .asked
-            .is_none_or(|(at, is_answered)| is_answered && self.now >= at + REQUEST_EVERY)
-            && policy.wants_snapshot()
-        {
-            self.asked = Some((self.now, false));
-            self.report.asked += 1;
-            self.at(self.now + REQUEST_TRIP / 2, Event::RequestedSnapshotTaken);
-        } else if let Some((at, true)) = self.asked
-            && policy.wants_snapshot()
-        {
-            self.at(at + REQUEST_EVERY, Event::Wake);
+        for reader in 0..self.readers.len() {
+            let asked = self.readers[reader].asked;
+            if !policy.wants_snapshot(reader) {
+                continue;
+            }
+            if asked.is_none_or(|(at, is_answered)| is_answered && self.now >= at + REQUEST_EVERY) {
+                self.readers[reader].asked = Some((self.now, false));
+                self.report.asked += 1;
+                let taken_at = self.now + REQUEST_TRIP / 2;
+                self.at(taken_at, Event::RequestedSnapshotTaken(reader));
+            } else if let Some((at, true)) = asked {
+                self.at(at + REQUEST_EVERY, Event::Wake);
+            }
         }
     }
 
@@ -291,12 +321,16 @@ impl<'a> World<'a> {
         (self.own_units + self.outside, list)
     }
 
-    fn outside_by(&mut self, (used_cost, list): UsageSnapshot, is_asked: bool) -> u32 {
+    /// The units of others, as a gateway finds them in the snapshot. The only reader sees the
+    /// requests of all gateways as its own.
+    fn outside_by(&mut self, reader: usize, snapshot: &UsageSnapshot, is_asked: bool) -> u32 {
+        let (used_cost, list) = snapshot;
+        let is_only = self.readers.len() == 1;
         let epoch = Instant::now() + Duration::from_secs(1);
         while self
             .recent
             .front()
-            .is_some_and(|(_, _, ended)| self.now - *ended > external_usage::LAG)
+            .is_some_and(|request| self.now - request.ended > external_usage::LAG)
         {
             self.recent.pop_front();
         }
@@ -306,12 +340,17 @@ impl<'a> World<'a> {
             started_at: epoch + since,
             ended_at: ended.map(|ended| epoch + ended),
         };
-        let running = self.running.values().filter(|request| request.is_own);
+        let running = self.running.values().filter(|request| {
+            request
+                .gateway
+                .is_some_and(|gateway| is_only || gateway == reader)
+        });
         let running = running.map(|request| of(request.model, request.since, None));
         let ended = self
             .recent
             .iter()
-            .map(|&(model, since, ended)| of(model, since, Some(ended)));
+            .filter(|request| is_only || request.gateway == reader)
+            .map(|request| of(request.model, request.since, Some(request.ended)));
         let own_units: Vec<_> = running.chain(ended).collect();
         let listed = |&(model, duration): &(usize, Duration)| {
             let (model, cost, _) = MODELS[model];
@@ -330,10 +369,10 @@ impl<'a> World<'a> {
         let snapshot = Snapshot {
             received_at: epoch + self.now,
             lag,
-            used_cost,
+            used_cost: *used_cost,
             requests: &requests,
         };
-        self.matchers[usize::from(is_asked)].external_units(&snapshot, &own_units)
+        self.readers[reader].matchers[usize::from(is_asked)].external_units(&snapshot, &own_units)
     }
 
     fn send(&mut self, id: usize, policy: &mut dyn Policy) {
@@ -352,7 +391,7 @@ impl<'a> World<'a> {
             RunningRequest {
                 model: request.model,
                 since: self.now,
-                is_own: true,
+                gateway: Some(request.gateway),
             },
         );
         self.report.waits[request.key].push((self.now - request.at).as_secs_f64());
