@@ -100,7 +100,7 @@ fn main() {
             let now = Instant::now();
             time(&secrets, iterations, |secret| {
                 let identity = find(&directory, secret);
-                black_box(identity.begin_call(now).unwrap());
+                black_box(identity.begin_call(now).now_or_never().unwrap().unwrap());
                 identity.check_model("org/model", "org/model").unwrap();
             })
         });
@@ -110,7 +110,7 @@ fn main() {
             let now = Instant::now();
             time(&secrets, iterations, |secret| {
                 let identity = find(&directory, secret);
-                black_box(identity.begin_call(now).unwrap());
+                black_box(identity.begin_call(now).now_or_never().unwrap().unwrap());
                 identity.check_model("org/model", "org/model").unwrap();
                 let reserved = identity.reserve(ASK, now).now_or_never();
                 reserved.unwrap().unwrap().settle(Amounts {

@@ -60,7 +60,7 @@
 //! # Invariants
 //!
 //! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission, upstream,
-//!   ledger}` and `{keys, ledger} → store`, and everyone may import `error`, `proto`, `json`,
+//!   ledger}`, `{keys, ledger} → store` and `{server, service, keys} → cluster`, and everyone may import `error`, `proto`, `json`,
 //!   `config`, `clock`, `coding`, `offload`, `workers`, `descriptors`, `throttle`,
 //!   `tls_client` and `telemetry`. No import runs in a circle. The doors know neither each other,
 //!   nor `keys`, nor `admission`, nor `upstream`, nor `ledger`. Only `keys`, `ledger` and the
@@ -81,7 +81,8 @@
 //!   ([`proto::bounds`]). The bytes of all requests are counted from when they arrive until they
 //!   are dropped ([`service::inflight_bytes`]).
 //! - No call waits for the database, except for the lease of a budget of which this gateway has not
-//!   enough. Its wait has a limit.
+//!   enough. Its wait has a limit. No call waits for Redis, except of a key with a limit for a
+//!   minute that gateways share, and only for a moment ([`keys::SharedRates`]).
 //! - What a call takes from the budgets of its key is reserved before it goes upstream, and settled
 //!   once, at its end. Its record in the ledger says the same.
 //! - Nothing per chunk builds a generic value, except for Connect with JSON.

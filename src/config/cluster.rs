@@ -98,6 +98,13 @@ impl Cluster {
             None => self.name(&account.upstream(common)),
         }
     }
+
+    /// The name under which gateways share the limits of keys, whichever accounts they use. It has a
+    /// character that no name of a cluster has.
+    pub fn name_for_keys(&self) -> String {
+        let name = self.cluster_name.as_deref().unwrap_or_default();
+        format!("keys:{name}")
+    }
 }
 
 /// Parses the name of a cluster. It is a part of names in Redis, in which braces have a meaning.

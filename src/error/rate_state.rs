@@ -19,7 +19,7 @@ pub struct RateState {
 }
 
 /// What a limit for a minute counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RateUnit {
     /// Calls.
     Requests,

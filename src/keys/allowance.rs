@@ -11,7 +11,7 @@ use super::{
     clock,
     spending::{Amounts, Refusal, Reservation, Shortage, Terms},
 };
-use crate::error::{RateState, Result};
+use crate::error::{RateState, RateUnit, Result};
 
 /// A call is refused if a budget leaves each of its choices less tokens than this.
 pub const CHOICE_TOKENS_MIN: u64 = 16;
@@ -91,7 +91,7 @@ impl Identity {
         let mut until = None;
         let mut terms = Terms::Whole;
         loop {
-            let shortage = match self.try_reserve(ask, terms, now)? {
+            let shortage = match self.try_reserve(ask, terms, now).await? {
                 Ok(allowance) => return Ok(allowance),
                 Err(shortage) => shortage,
             };
@@ -111,7 +111,7 @@ impl Identity {
     }
 
     /// Reserves what a call may use. The inner error: this gateway has leased too little.
-    fn try_reserve(
+    async fn try_reserve(
         &self,
         ask: Ask,
         terms: Terms,
@@ -146,8 +146,8 @@ impl Identity {
             Some(limit) => {
                 // Without a number of the caller, only the prompt is known. The end settles it.
                 let taken = with_prompt(ask.max_tokens.unwrap_or(least)).min(limit);
-                let state = self.tokens().take(limit, taken, now);
-                let state = state.map_err(|state| self.too_many_tokens(state))?;
+                let state = self.take_of_a_minute(RateUnit::Tokens, limit, taken, now);
+                let state = state.await.map_err(|state| self.too_many_tokens(state))?;
                 Some(Minute {
                     state,
                     taken,
@@ -215,8 +215,8 @@ impl Drop for Allowance {
         self.reservation.record(self.used);
         if let Some(Minute { state, taken, at }) = self.minute {
             let ago = TokioInstant::now().into_std().saturating_duration_since(at);
-            let tokens = self.identity.tokens();
-            tokens.settle(state.limit, taken, self.used.tokens, ago);
+            let used = self.used.tokens;
+            self.identity.settle_tokens(state.limit, taken, used, ago);
         }
     }
 }
@@ -224,10 +224,7 @@ impl Drop for Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        error::RateUnit,
-        keys::{Key, KeySettings, Role},
-    };
+    use crate::keys::{Key, KeySettings, Role};
 
     fn identity(change: impl FnOnce(&mut KeySettings)) -> Identity {
         let mut settings = KeySettings::named("app");

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Identity, Role};
-use crate::error::{Error, ErrorCode, RateState, Result};
+use crate::error::{Error, ErrorCode, RateState, RateUnit, Result};
 
 /// What a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ impl Identity {
     /// # Errors
     /// See [`begin_call`](Self::begin_call); [`Kind::Forbidden`](crate::error::Kind::Forbidden)
     /// for a key that manages nothing.
-    pub fn begin(&self, purpose: Purpose, now: Instant) -> Result<Option<RateState>> {
+    pub async fn begin(&self, purpose: Purpose, now: Instant) -> Result<Option<RateState>> {
         match purpose {
-            Purpose::Models => self.begin_call(now),
+            Purpose::Models => self.begin_call(now).await,
             Purpose::Own => Ok(None),
             Purpose::Admin => self.check_may_read_keys().map(|()| None),
         }
@@ -65,7 +65,7 @@ impl Identity {
     /// # Errors
     /// [`Kind::Forbidden`](crate::error::Kind::Forbidden) for a key that manages keys;
     /// [`Kind::Limited`](crate::error::Kind::Limited) if the key has called too often.
-    pub fn begin_call(&self, now: Instant) -> Result<Option<RateState>> {
+    pub async fn begin_call(&self, now: Instant) -> Result<Option<RateState>> {
         if self.role() != Role::Inference {
             let message = format!(
                 "The key {:?} is for managing keys and calls no model: use a key that begins with \
@@ -77,7 +77,8 @@ impl Identity {
         let Some(limit) = self.limits().requests_per_minute else {
             return Ok(None);
         };
-        let taken = self.calls().take(limit.into(), 1, now).map(Some);
+        let taken = self.take_of_a_minute(RateUnit::Requests, limit.into(), 1, now);
+        let taken = taken.await.map(Some);
         taken.map_err(|state| self.too_many_calls(state))
     }
 

@@ -18,6 +18,7 @@ use super::{
     identity::{Identity, Record},
     key::{Key, KeyState, Role},
     repository::Spent,
+    shared_rates::{SharedRates, Sharing},
     spending_news::SpendingNews,
     status::BudgetStatus,
 };
@@ -85,6 +86,8 @@ struct Stored {
     /// The keys of the variable since the start.
     history: History,
     news: SpendingNews,
+    /// Whether their limits are shared with other gateways.
+    sharing: Sharing,
     /// Whether they are only in the memory of this process.
     are_in_memory: bool,
 }
@@ -142,6 +145,12 @@ impl Directory {
     /// them. Call it before the first [`apply`](Self::apply).
     pub(super) fn set_in_memory(&self) {
         self.stored().are_in_memory = true;
+    }
+
+    /// Shares the limits for a minute with other gateways from now on. Only the first call counts.
+    pub fn share_rates(&self, rates: SharedRates) {
+        // Those that are shared already stay.
+        let _ = self.stored().sharing.set(rates);
     }
 
     /// Takes over changes of the keys of the database. The keys of the variable stay.
@@ -375,7 +384,7 @@ impl Stored {
         let next_number = &mut self.next_number;
         let record = self.records.entry(id).or_insert_with(|| {
             let number = take(next_number);
-            Record::new(number, id, self.news.clone())
+            Record::new(number, id, self.news.clone(), self.sharing.clone())
         });
         Arc::clone(record)
     }

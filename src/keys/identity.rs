@@ -1,16 +1,28 @@
 //! A caller that the gateway knows.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use uuid::Uuid;
 
 use super::{
-    key::Role, limits::Limits, rate::Rate, spending::Spending, spending_news::SpendingNews,
+    key::Role,
+    limits::Limits,
+    rate::Rate,
+    shared_rates::{Name, Sharing},
+    spending::Spending,
+    spending_news::SpendingNews,
 };
-use crate::{clock::UnixMs, config::Glob};
+use crate::{
+    clock::UnixMs,
+    config::Glob,
+    error::{RateState, RateUnit},
+};
 
 /// A caller that the gateway knows. Cheap to clone; all clones share one state.
 ///
@@ -46,18 +58,21 @@ pub(super) struct Record {
     calls: Rate,
     /// Its tokens in the last minute.
     tokens: Rate,
+    /// Whether both are shared with other gateways.
+    sharing: Sharing,
     spending: Arc<Spending>,
 }
 
 impl Record {
     /// The record of the key with this id, or of a key that is not in the database.
-    pub(super) fn new(number: u32, id: Uuid, news: SpendingNews) -> Arc<Self> {
+    pub(super) fn new(number: u32, id: Uuid, news: SpendingNews, sharing: Sharing) -> Arc<Self> {
         Arc::new(Self {
             number,
             was_used: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             calls: Rate::new(),
             tokens: Rate::new(),
+            sharing,
             spending: Spending::new(id, news),
         })
     }
@@ -120,7 +135,12 @@ impl Identity {
             weight: weight.max(1),
             limits: Limits::default(),
             models: Vec::new(),
-            record: Record::new(number, Uuid::nil(), SpendingNews::default()),
+            record: Record::new(
+                number,
+                Uuid::nil(),
+                SpendingNews::default(),
+                Sharing::default(),
+            ),
         }))
     }
 
@@ -216,6 +236,39 @@ impl Identity {
         &self.0.record.tokens
     }
 
+    /// Counts `amount` at `now`, if a `limit` in a minute allows it, which other gateways may share.
+    pub(super) async fn take_of_a_minute(
+        &self,
+        of: RateUnit,
+        limit: u64,
+        amount: u64,
+        now: Instant,
+    ) -> Result<RateState, RateState> {
+        let rate = match of {
+            RateUnit::Requests => self.calls(),
+            RateUnit::Tokens => self.tokens(),
+        };
+        match (self.0.record.sharing.get(), self.0.id) {
+            (Some(shared), Some(key)) => {
+                let name = Name { key, of };
+                // Few gateways share limits. The others need no space for it in each call.
+                Box::pin(shared.take(rate, name, limit, amount, now)).await
+            }
+            _ => rate.take(limit, amount, now),
+        }
+    }
+
+    /// Corrects what was counted for a call: see [`Rate::settle`]. `counted_limit` is the limit by
+    /// which this gateway has counted it.
+    pub(super) fn settle_tokens(&self, counted_limit: u64, taken: u64, used: u64, ago: Duration) {
+        self.tokens().settle(counted_limit, taken, used, ago);
+        if let (Some(shared), Some(key)) = (self.0.record.sharing.get(), self.0.id) {
+            let of = RateUnit::Tokens;
+            let limit = self.limits().tokens_per_minute.unwrap_or(counted_limit);
+            shared.settle(Name { key, of }, limit, taken, used, ago);
+        }
+    }
+
     /// What it has used of its budgets.
     pub(super) fn spending(&self) -> &Arc<Spending> {
         &self.0.record.spending
@@ -231,7 +284,7 @@ impl Identity {
             key.role,
             settings.limits,
             settings.expires_at,
-            Record::new(7, key.id, SpendingNews::default()),
+            Record::new(7, key.id, SpendingNews::default(), Sharing::default()),
         )
     }
 

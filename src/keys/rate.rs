@@ -8,7 +8,7 @@ use std::{
 use crate::error::RateState;
 
 /// The time of the limit, in nanoseconds.
-const MINUTE_NS: u64 = 60_000_000_000;
+pub(super) const MINUTE_NS: u64 = 60_000_000_000;
 
 /// The longest time for which one call can use up a limit, in nanoseconds: a day.
 const PART_NS_MAX: u64 = 24 * 60 * MINUTE_NS;
@@ -47,15 +47,7 @@ impl Rate {
         let part_ns = part(limit, amount);
         let state = |used_until_ns: u64| {
             let ahead_ns = used_until_ns.saturating_sub(now_ns);
-            let free_ns = u128::from(MINUTE_NS.saturating_sub(ahead_ns));
-            let remaining = free_ns * u128::from(limit) / u128::from(MINUTE_NS);
-            let until = ahead_ns.saturating_add(part_ns).saturating_sub(MINUTE_NS);
-            RateState {
-                limit,
-                remaining: u64::try_from(remaining).unwrap_or(limit).min(limit),
-                reset: Duration::from_nanos(ahead_ns),
-                retry_after: Duration::from_nanos(until),
-            }
+            state(limit, ahead_ns, part_ns)
         };
         let next = |used_until_ns: u64| {
             let next = used_until_ns.max(now_ns).saturating_add(part_ns);
@@ -68,8 +60,16 @@ impl Rate {
         }
     }
 
+    /// Takes over how much is used, as it is known elsewhere: the time is `ahead_ns` ahead of `now`.
+    pub(super) fn set_ahead(&self, ahead_ns: u64, now: Instant) {
+        let now_ns = nanoseconds(now.saturating_duration_since(self.since));
+        let until = now_ns.saturating_add(ahead_ns);
+        self.used_until_ns.store(until, Ordering::Relaxed);
+    }
+
     /// What a `limit` in a minute leaves at `now`. Counts nothing.
-    pub(super) fn look(&self, limit: u64, now: Instant) -> RateState {
+    #[cfg(test)]
+    fn look(&self, limit: u64, now: Instant) -> RateState {
         match self.take(limit, 0, now) {
             Ok(state) | Err(state) => state,
         }
@@ -80,10 +80,7 @@ impl Rate {
     /// used is given back, as far as it still counts: a part of the limit comes back with the time,
     /// and must not come back twice.
     pub(super) fn settle(&self, limit: u64, taken: u64, used: u64, ago: Duration) {
-        let (taken_ns, used_ns) = (part(limit, taken), part(limit, used));
-        let owed_ns = used_ns.saturating_sub(taken_ns);
-        // If the call had taken `used`, this would be free by now as well.
-        let free_ns = taken_ns.saturating_sub(used_ns.max(nanoseconds(ago)));
+        let (owed_ns, free_ns) = correction(limit, taken, used, ago);
         let next = |until: u64| Some(until.saturating_add(owed_ns).saturating_sub(free_ns));
         let order = (Ordering::Relaxed, Ordering::Relaxed);
         // The update always has a value.
@@ -91,9 +88,32 @@ impl Rate {
     }
 }
 
+/// How much a call owes, and how much is free, in nanoseconds, if it has `used` another amount than
+/// it has `taken` that long `ago`. One of them is 0.
+pub(super) fn correction(limit: u64, taken: u64, used: u64, ago: Duration) -> (u64, u64) {
+    let (taken_ns, used_ns) = (part(limit, taken), part(limit, used));
+    let owed_ns = used_ns.saturating_sub(taken_ns);
+    // If the call had taken `used`, this would be free by now as well.
+    let free_ns = taken_ns.saturating_sub(used_ns.max(nanoseconds(ago)));
+    (owed_ns, free_ns)
+}
+
+/// The state of a limit whose time is `ahead_ns` ahead, for calls like one with `part_ns`.
+pub(super) fn state(limit: u64, ahead_ns: u64, part_ns: u64) -> RateState {
+    let free_ns = u128::from(MINUTE_NS.saturating_sub(ahead_ns));
+    let remaining = free_ns * u128::from(limit) / u128::from(MINUTE_NS);
+    let until = ahead_ns.saturating_add(part_ns).saturating_sub(MINUTE_NS);
+    RateState {
+        limit,
+        remaining: u64::try_from(remaining).unwrap_or(limit).min(limit),
+        reset: Duration::from_nanos(ahead_ns),
+        retry_after: Duration::from_nanos(until),
+    }
+}
+
 /// The part of a minute that a limit allows an amount, in nanoseconds. At most a day, so that no
 /// sum overflows.
-fn part(limit: u64, amount: u64) -> u64 {
+pub(super) fn part(limit: u64, amount: u64) -> u64 {
     let part_ns = u128::from(MINUTE_NS) * u128::from(amount) / u128::from(limit.max(1));
     u64::try_from(part_ns)
         .unwrap_or(PART_NS_MAX)

@@ -7,7 +7,7 @@ use super::{
     clock::{UnixMs, milliseconds},
     identity::Identity,
 };
-use crate::error::RateState;
+use crate::error::{RateState, RateUnit};
 
 /// What is left of a budget, in the budget's unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,15 +63,22 @@ impl Identity {
     }
 
     /// What is left of its calls in a minute, if it has this limit.
-    pub fn calls_in_a_minute(&self, now: UnixMs) -> Option<RateStatus> {
+    pub async fn calls_in_a_minute(&self, now: UnixMs) -> Option<RateStatus> {
         let limit = self.limits().requests_per_minute?;
-        Some(rate(self.calls().look(limit.into(), Instant::now()), now))
+        self.of_a_minute(RateUnit::Requests, limit.into(), now)
+            .await
     }
 
     /// What is left of its tokens in a minute, if it has this limit.
-    pub fn tokens_in_a_minute(&self, now: UnixMs) -> Option<RateStatus> {
+    pub async fn tokens_in_a_minute(&self, now: UnixMs) -> Option<RateStatus> {
         let limit = self.limits().tokens_per_minute?;
-        Some(rate(self.tokens().look(limit, Instant::now()), now))
+        self.of_a_minute(RateUnit::Tokens, limit, now).await
+    }
+
+    async fn of_a_minute(&self, of: RateUnit, limit: u64, now: UnixMs) -> Option<RateStatus> {
+        let looked = self.take_of_a_minute(of, limit, 0, Instant::now()).await;
+        let (Ok(state) | Err(state)) = looked;
+        Some(rate(state, now))
     }
 }
 

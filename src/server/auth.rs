@@ -231,7 +231,7 @@ fn bearer(value: &[u8]) -> &[u8] {
 ///
 /// # Errors
 /// See [`authenticate`] and [`Identity::begin`].
-pub(super) fn check<B>(
+pub(super) async fn check<B>(
     keys: &Directory,
     purpose: Purpose,
     request: &mut Request<B>,
@@ -252,6 +252,7 @@ pub(super) fn check<B>(
     let now = arrived_at.map_or_else(Instant::now, TokioInstant::into_std);
     let rate = identity
         .begin(purpose, now)
+        .await
         .map_err(|error| match purpose {
             Purpose::Admin => error.with_advice(keys.how_to_manage()),
             Purpose::Models | Purpose::Own => error,

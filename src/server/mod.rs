@@ -36,6 +36,7 @@ mod peer;
 mod plane;
 mod readiness;
 mod routes;
+mod sharing;
 mod stalled_response;
 mod timeout_stream;
 pub mod tls;
@@ -49,6 +50,7 @@ use metrics::ConnectionCounts;
 use plane::Plane;
 use readiness::Readiness;
 use routes::Routes;
+use sharing::Sharing;
 pub use tls::Listener;
 
 /// The time for callers to read the error of calls that were ended after the drain timeout.
@@ -152,6 +154,7 @@ pub async fn serve(
     // Ends when it is dropped.
     let mut tasks = JoinSet::new();
     tasks.spawn(wake_cut_calls(keys.cuts(), active_calls.clone()));
+    let sharing = Sharing::start(config, &keys, &services);
     let mut connections = vec![Arc::clone(&connection_counts)];
     connections.extend(
         admin_listener
@@ -240,6 +243,7 @@ pub async fn serve(
         true => Outcome::Drained,
         false => cut(ending, &active_calls).await,
     };
+    sharing.end().await;
     leaving.leave_cluster().await;
     if let Some(traces) = traces {
         traces.end().await;

@@ -181,7 +181,7 @@ impl Steps {
         mut request: Request,
         next: impl FnOnce(Request) -> F,
     ) -> Response {
-        if let Err(error) = self.admit(purpose, &mut request) {
+        if let Err(error) = self.admit(purpose, &mut request).await {
             return dialect::refuse(error, &request);
         }
         // Counts the bytes of the body.
@@ -202,7 +202,9 @@ impl Steps {
         let mut request = request.map(drop);
         let admitted = match plane {
             Plane::Administration => Ok(()),
-            Plane::Whole | Plane::Callers => auth::check(&self.keys, Purpose::Admin, &mut request),
+            Plane::Whole | Plane::Callers => {
+                auth::check(&self.keys, Purpose::Admin, &mut request).await
+            }
         };
         let answered = match admitted {
             Ok(()) => {
@@ -228,7 +230,7 @@ impl Steps {
             let timeout = told.as_ref().ok().copied().flatten();
             // Limits the time in which the message arrives.
             let mut request = read_timeout::with_timeout(request, timeout, None);
-            let admitted = self.admit(purpose, &mut request).and(told);
+            let admitted = self.admit(purpose, &mut request).await.and(told);
             let rules = admitted.and_then(|timeout| checks.rules(&request, timeout));
             let rules = match rules {
                 Ok(rules) => rules,
@@ -272,9 +274,13 @@ impl Steps {
 
     /// Refuses new calls during the drain, because that is cheap to check, and then calls without a
     /// key, before anything reads the body. Adds the caller to the request.
-    fn admit<B>(&self, purpose: Purpose, request: &mut http::Request<B>) -> Result<(), Error> {
+    async fn admit<B>(
+        &self,
+        purpose: Purpose,
+        request: &mut http::Request<B>,
+    ) -> Result<(), Error> {
         self.readiness.check()?;
-        auth::check(&self.keys, purpose, request)
+        auth::check(&self.keys, purpose, request).await
     }
 }
 

@@ -45,7 +45,7 @@ impl Caller {
     /// None of its own.
     pub async fn key(&self, call: Call, _: GetOwnKeyRequest) -> Result<GetOwnKeyResponse> {
         call.note_rpc("GetOwnKey");
-        let key = async { Ok(key(&call.identity)) };
+        let key = async { Ok(key(&call.identity).await) };
         call.run(key).await
     }
 
@@ -92,7 +92,7 @@ impl Caller {
     }
 }
 
-fn key(identity: &Identity) -> GetOwnKeyResponse {
+async fn key(identity: &Identity) -> GetOwnKeyResponse {
     let now = clock::now();
     GetOwnKeyResponse {
         id: identity.id().map(|id| id.to_string()).unwrap_or_default(),
@@ -107,8 +107,8 @@ fn key(identity: &Identity) -> GetOwnKeyResponse {
             .iter()
             .map(limits::budget_status)
             .collect(),
-        requests_per_minute: identity.calls_in_a_minute(now).map(rate),
-        tokens_per_minute: identity.tokens_in_a_minute(now).map(rate),
+        requests_per_minute: identity.calls_in_a_minute(now).await.map(rate),
+        tokens_per_minute: identity.tokens_in_a_minute(now).await.map(rate),
     }
 }
 

@@ -6,17 +6,20 @@
 //! There is a lock, and no task or timer. Whether a circuit is open is asked with the time as an
 //! argument.
 
+mod shared;
 mod state;
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use shared::News;
+use tokio::{sync::mpsc, time::Instant};
 
+pub use shared::SharedCircuits;
 pub use state::{State, Status};
 
 use crate::{
@@ -59,6 +62,8 @@ struct Shared {
     subject: Subject,
     settings: Settings,
     models: Mutex<HashMap<Arc<str>, Circuit>>,
+    /// Tells other gateways of circuits that open and close here.
+    news: OnceLock<mpsc::Sender<News>>,
 }
 
 /// The state of a model that has failed recently.
@@ -105,6 +110,7 @@ impl Circuits {
             subject,
             settings,
             models: Mutex::default(),
+            news: OnceLock::new(),
         }))
     }
 
@@ -172,6 +178,14 @@ impl Circuits {
     }
 }
 
+/// Whether one more model may have failed recently. Forgets what is long ago, if it must.
+fn has_room(models: &mut HashMap<Arc<str>, Circuit>, model: &str, now: Instant) -> bool {
+    if models.len() >= MODELS_MAX && !models.contains_key(model) {
+        models.retain(|_, circuit| circuit.probe == Probe::Running || !circuit.is_old(now));
+    }
+    models.len() < MODELS_MAX || models.contains_key(model)
+}
+
 impl Circuit {
     /// For how much longer the circuit is open; `None` if it is closed.
     fn left(&self, now: Instant) -> Option<Duration> {
@@ -237,6 +251,7 @@ impl CircuitPass {
                     tracing::info!(account = %self.model, "account is accepted again");
                 }
             }
+            self.circuits.tell(News::closed(&self.model));
         }
         drop(models);
     }
@@ -262,11 +277,8 @@ impl CircuitPass {
             return;
         }
         let mut models = self.circuits.models();
-        if models.len() >= MODELS_MAX && !models.contains_key(&self.model) {
-            models.retain(|_, circuit| circuit.probe == Probe::Running || !circuit.is_old(now));
-            if models.len() >= MODELS_MAX {
-                return;
-            }
+        if !has_room(&mut models, &self.model, now) {
+            return;
         }
         let circuit = models.entry(self.model.clone()).or_insert_with(|| Circuit {
             failures: 0,
@@ -307,6 +319,8 @@ impl CircuitPass {
                     "an account was refused and is not asked for a while"
                 ),
             }
+            let news = News::opened(&self.model, circuit.failures, code, open_for_ms);
+            self.circuits.tell(news);
         }
     }
 }

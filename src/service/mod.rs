@@ -82,6 +82,7 @@ pub use call::{Arrival, Call};
 pub use caller::Caller;
 pub use chat::Chat;
 pub use choices::has_ended;
+pub use circuit::SharedCircuits;
 pub use completions::Completions;
 pub use dispatch::Dispatch;
 pub use drain::{Drain, DrainStarted};
@@ -168,6 +169,12 @@ impl Services {
     pub fn change(&self, config: &config::Serve) {
         // All services share one way to the upstream.
         self.chat.change(config);
+    }
+
+    /// The circuits of models, as other gateways with the same accounts share them through the Redis
+    /// of `config`. None without a Redis.
+    pub fn share_circuits(&self, config: &config::Serve) -> Vec<SharedCircuits> {
+        self.gauges.accounts.share_circuits(config)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The samples of a scrape: by name and labels.
-struct Scrape(BTreeMap<(String, Vec<(String, String)>), f64>);
+pub struct Scrape(BTreeMap<(String, Vec<(String, String)>), f64>);
 
 impl Scrape {
     async fn of(url: &str) -> Self {
@@ -53,7 +53,7 @@ impl Scrape {
     }
 
     /// The sum of the samples with this name that have these labels.
-    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let has = |own: &[(String, String)], (name, value): &(&str, &str)| {
             own.iter().any(|(n, v)| n == name && v == value)
         };
@@ -72,7 +72,7 @@ impl Scrape {
 }
 
 impl Gateway {
-    async fn scrape(&self) -> Scrape {
+    pub async fn scrape(&self) -> Scrape {
         Scrape::of(&self.url("/metrics")).await
     }
 

@@ -51,19 +51,29 @@ struct State {
     url: RedisUrl,
     stream: String,
     connection: Option<Connection>,
-    /// The last message that was returned.
-    last: String,
+    /// The last message that was returned. `None` before a reader that begins with the newest one
+    /// knows it.
+    last: Option<String>,
     /// The wait before the next attempt. Zero after a success.
     backoff: Duration,
 }
 
 impl MailboxReader {
     pub(super) fn new(url: RedisUrl, stream: String) -> Self {
+        Self::after(url, stream, Some(BEGINNING.to_owned()))
+    }
+
+    /// Reads only messages that are sent after the first attempt.
+    pub(super) fn from_now(url: RedisUrl, stream: String) -> Self {
+        Self::after(url, stream, None)
+    }
+
+    fn after(url: RedisUrl, stream: String, last: Option<String>) -> Self {
         let state = State {
             url,
             stream,
             connection: None,
-            last: BEGINNING.to_owned(),
+            last,
             backoff: Duration::ZERO,
         };
         Self {
@@ -118,6 +128,10 @@ impl State {
         &mut self,
         connection: &mut Connection,
     ) -> Result<Vec<Bytes>, redis::RedisError> {
+        let last = match &self.last {
+            Some(last) => last.clone(),
+            None => self.newest(connection).await?,
+        };
         let mut read = redis::cmd("XREAD");
         read.arg("COUNT")
             .arg(ENTRIES_MAX)
@@ -125,7 +139,8 @@ impl State {
             .arg(BLOCK.as_millis().to_string())
             .arg("STREAMS")
             .arg(&self.stream)
-            .arg(&self.last);
+            .arg(&last);
+        self.last = Some(last.clone());
         let streams: Option<Vec<(String, Vec<Entry>)>> = connection.query(&read).await?;
         let entries: Vec<_> = streams
             .into_iter()
@@ -133,8 +148,8 @@ impl State {
             .flat_map(|(_, entries)| entries)
             .collect();
         match entries.last() {
-            Some((id, _)) => self.last.clone_from(id),
-            None => self.rewind(connection).await?,
+            Some((id, _)) => self.last = Some(id.clone()),
+            None => self.rewind(connection, &last).await?,
         }
         // A message is the value of the only field.
         let messages = entries.into_iter().filter_map(|(_, fields)| {
@@ -146,10 +161,19 @@ impl State {
 
     /// Begins again if Redis has lost what was read: a stream that is created again may number its
     /// messages lower, if the clock of Redis went back.
-    async fn rewind(&mut self, connection: &mut Connection) -> Result<(), redis::RedisError> {
-        if self.last == BEGINNING {
-            return Ok(());
+    async fn rewind(
+        &mut self,
+        connection: &mut Connection,
+        last: &str,
+    ) -> Result<(), redis::RedisError> {
+        if number(&self.newest(connection).await?) < number(last) {
+            self.last = Some(BEGINNING.to_owned());
         }
+        Ok(())
+    }
+
+    /// The newest message that the stream has.
+    async fn newest(&self, connection: &mut Connection) -> Result<String, redis::RedisError> {
         let mut newest = redis::cmd("XREVRANGE");
         newest
             .arg(&self.stream)
@@ -158,11 +182,8 @@ impl State {
             .arg("COUNT")
             .arg(1);
         let newest: Vec<Entry> = connection.query(&newest).await?;
-        let newest = newest.first().map(|(id, _)| number(id));
-        if newest.is_none_or(|newest| newest < number(&self.last)) {
-            self.last = BEGINNING.to_owned();
-        }
-        Ok(())
+        let newest = newest.into_iter().next().map(|(id, _)| id);
+        Ok(newest.unwrap_or_else(|| BEGINNING.to_owned()))
     }
 }
 

@@ -5,6 +5,7 @@
 //! - `open` and `link`: connections, which are opened again when they break.
 //! - `election`: who leads, and who is a member. It is one script ([`Redis::campaign`]).
 //! - `streams` and `mailbox`: messages, each in a Redis Stream.
+//! - `rates`: limits for a minute, which all gateways share.
 //! - `names` and `script`: the keys in Redis, and the scripts that run there.
 //!
 //! # What Redis has
@@ -25,6 +26,7 @@ mod mailbox;
 mod names;
 mod open;
 mod problem;
+mod rates;
 mod script;
 mod streams;
 
@@ -38,6 +40,7 @@ pub use mailbox::{ENTRIES_MAX, Mailbox, MailboxReader};
 use names::Names;
 pub use open::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 pub use problem::{Problem, ProblemKind};
+pub use rates::{AHEAD_MAX_NS, Advance};
 pub use streams::{MESSAGE_BYTES_MAX, STREAM_ENTRIES_MAX};
 
 use super::message::{Epoch, MemberId};
@@ -126,6 +129,43 @@ impl Redis {
     /// Reads the messages to a member or to a leader, on a connection of its own.
     pub fn mailbox(&self, of: Mailbox) -> MailboxReader {
         MailboxReader::new(self.link.url().clone(), self.names.stream(of))
+    }
+
+    /// Tells all who [`listen`](Self::listen) to `topic`, this gateway too.
+    ///
+    /// # Errors
+    /// Redis cannot be used, or the message is longer than [`MESSAGE_BYTES_MAX`].
+    pub async fn tell(&self, topic: &str, message: Bytes) -> Result<(), Problem> {
+        streams::append(&self.link, &self.names.topic(topic), message).await
+    }
+
+    /// Reads what is told about `topic` from the first [`next`](MailboxReader::next) on, by a
+    /// connection of its own.
+    pub fn listen(&self, topic: &str) -> MailboxReader {
+        MailboxReader::from_now(self.link.url().clone(), self.names.topic(topic))
+    }
+
+    /// Moves the time of the limit `name` forward by `part_ns`, if it is not more than `most_ns`
+    /// ahead of now then. Both are at most [`AHEAD_MAX_NS`].
+    ///
+    /// # Errors
+    /// Redis cannot be used.
+    pub async fn advance(
+        &self,
+        name: &str,
+        part_ns: u64,
+        most_ns: u64,
+    ) -> Result<Advance, Problem> {
+        rates::advance(&self.link, &self.names, name, part_ns, most_ns).await
+    }
+
+    /// Moves the times of limits forward, or back if the number is negative, whether they allow it
+    /// or not.
+    ///
+    /// # Errors
+    /// Redis cannot be used.
+    pub async fn correct(&self, corrections: &[(String, i64)]) -> Result<(), Problem> {
+        rates::correct(&self.link, &self.names, corrections).await
     }
 }
 

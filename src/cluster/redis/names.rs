@@ -40,6 +40,16 @@ impl Names {
         }
     }
 
+    /// The time of a limit: a hash of `ahead`, in nanoseconds, and `at`, when it was that far ahead.
+    pub(super) fn rate(&self, name: &str) -> String {
+        format!("{}rate:{name}", self.prefix)
+    }
+
+    /// The stream of what is told about a topic.
+    pub(super) fn topic(&self, topic: &str) -> String {
+        format!("{}topic:{topic}", self.prefix)
+    }
+
     /// The stream of the messages to a member or to a leader.
     pub(super) fn stream(&self, of: Mailbox) -> String {
         let prefix = &self.prefix;
@@ -60,6 +70,8 @@ mod tests {
         let streams = [
             names.stream(Mailbox::Member(MemberId(u64::MAX))),
             names.stream(Mailbox::Leader(Epoch(1))),
+            names.topic("circuits"),
+            names.rate("a"),
         ];
         let keys = [
             &names.lease,

@@ -12,6 +12,7 @@ use redis::{
     io::tcp::TcpSettings,
 };
 use secrecy::ExposeSecret;
+use socket2::TcpKeepalive;
 use tokio::time::timeout;
 
 use super::problem::{Problem, ProblemKind};
@@ -22,6 +23,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest wait for an answer of Redis.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The time between two signs of life that the system asks for on an idle connection.
+const KEEPALIVE: Duration = Duration::from_secs(5);
 
 /// The largest number of commands that wait to be sent on a connection. Further ones wait for room.
 const PIPELINE_COMMANDS_MAX: usize = 1024;
@@ -237,7 +241,13 @@ fn config(response_timeout: Duration) -> AsyncConnectionConfig {
 }
 
 fn tcp_settings() -> TcpSettings {
-    TcpSettings::default().set_nodelay(true)
+    // A connection that waits for messages sends nothing by which a dead peer would show.
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE);
+    TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive)
 }
 
 #[cfg(test)]

@@ -27,8 +27,7 @@ const STREAM_TTL: Duration = Duration::from_secs(60);
 /// The largest number of messages that one script appends. Redis does nothing else while it runs.
 const SCRIPT_MESSAGES_MAX: usize = 1000;
 
-static TO_LEADER: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("scripts/to_leader.lua")));
+static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/append.lua")));
 
 static TO_MEMBERS: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/to_members.lua")));
@@ -39,11 +38,15 @@ pub(super) async fn to_leader(
     epoch: Epoch,
     message: Bytes,
 ) -> Result<(), Problem> {
+    append(link, &names.stream(Mailbox::Leader(epoch)), message).await
+}
+
+/// Appends a message to a stream.
+pub(super) async fn append(link: &Link, stream: &str, message: Bytes) -> Result<(), Problem> {
     check_size(link, &message)?;
-    let stream = names.stream(Mailbox::Leader(epoch));
     let (entries_max, ttl) = bounds();
     let arguments = [entries_max.as_bytes(), ttl.as_bytes(), &message];
-    TO_LEADER.run(link, &[&stream], &arguments).await
+    APPEND.run(link, &[stream], &arguments).await
 }
 
 pub(super) async fn to_members(

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    circuit::{self, CircuitPass, Circuits},
+    circuit::{self, CircuitPass, Circuits, SharedCircuits},
     feed::Feed,
     units::Units,
     upstreams::{Upstream, Upstreams},
@@ -201,6 +201,24 @@ impl Accounts {
         join_all(self.list().iter().map(|account| account.units.leave())).await;
     }
 
+    /// The circuits of models of each account, as other gateways with that account share them.
+    pub(super) fn share_circuits(&self, config: &config::Serve) -> Vec<SharedCircuits> {
+        let Some(url) = &config.cluster.redis_url else {
+            return Vec::new();
+        };
+        let has_name = config.cluster.cluster_name.is_some();
+        // The same URL without a key may be another server on another machine.
+        let known = self
+            .list()
+            .iter()
+            .filter(|account| has_name || account.client.has_key());
+        let shared = known.map(|account| {
+            let redis = Redis::new(url, &cluster_name(config, account.index));
+            account.circuits.share(redis)
+        });
+        shared.collect()
+    }
+
     /// The circuits of accounts: whether an upstream refuses one.
     pub(super) fn circuits(&self) -> &Circuits {
         &self.0.circuits
@@ -284,18 +302,24 @@ impl Accounts {
 /// share.
 fn redis(config: &config::Serve, index: usize) -> Option<Redis> {
     let url = config.cluster.redis_url.as_ref()?;
-    let common = &config.upstream;
-    let (name, is_shared) = match config.accounts.get(index).filter(|_| !config.emulator) {
-        Some(account) => {
-            let name = config.cluster.name_of_account(account, common);
-            (name, account.units != Some(0))
-        }
-        None => {
-            let is_shared = config.units.units != Some(0) && common.api_key().is_some();
-            (config.cluster.name(common), is_shared)
-        }
+    let is_shared = match account(config, index) {
+        Some(account) => account.units != Some(0),
+        None => config.units.units != Some(0) && config.upstream.api_key().is_some(),
     };
-    is_shared.then(|| Redis::new(url, &name))
+    is_shared.then(|| Redis::new(url, &cluster_name(config, index)))
+}
+
+/// The name of the cluster of an account.
+fn cluster_name(config: &config::Serve, index: usize) -> String {
+    match account(config, index) {
+        Some(account) => config.cluster.name_of_account(account, &config.upstream),
+        None => config.cluster.name(&config.upstream),
+    }
+}
+
+/// The table of an account. `None` for the only account, if the options describe it.
+fn account(config: &config::Serve, index: usize) -> Option<&config::Account> {
+    config.accounts.get(index).filter(|_| !config.emulator)
 }
 
 fn circuits_of_models(config: &config::Models) -> Circuits {

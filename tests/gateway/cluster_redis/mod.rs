@@ -1,6 +1,8 @@
 //! Elections and messages through a real Redis. They run only in `tests/redis/run`, which has one.
 
+mod circuits;
 mod elections;
+mod limits;
 mod messages;
 mod servers;
 

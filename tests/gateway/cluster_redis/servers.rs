@@ -16,7 +16,9 @@ use super::{SPACE, campaign, connect, elect};
 use crate::support::{
     certificates::Authority,
     poll,
+    program::{featherwire, line_with, run, started},
     redis::{RedisServer, free_port},
+    rest::http as http_client,
 };
 
 async fn problem_of(url: &str) -> Problem {
@@ -285,4 +287,47 @@ async fn a_redis_that_is_too_old_is_told() {
     let problem = problem_of(&format!("redis://{old}")).await;
     assert_eq!(problem.kind(), ProblemKind::TooOld, "{problem}");
     assert!(problem.to_string().contains("6.2"), "{problem}");
+}
+
+#[tokio::test]
+async fn serve_refuses_a_redis_that_it_can_never_use_and_starts_without_one_that_is_away() {
+    let closed = free_port().await;
+    let serve = |url: &str| {
+        let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0", "--emulator"]);
+        command.env("FEATHERWIRE_REDIS_URL", url);
+        command
+    };
+    let old = answering("$41\r\n# Server\r\nredis_version:5.0.7\r\nos:Linux\r\n\r\n").await;
+    let http = answering("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    let mut wrong = vec![
+        ("redis://u:s3cr3t@h h".to_owned(), "host or its port"),
+        ("http://u:s3cr3t@h".to_owned(), "no URL of Redis"),
+        (format!("redis://{old}"), "too old"),
+        (format!("redis://{http}"), "no Redis"),
+    ];
+    let server = RedisServer::start_with(&["--requirepass", "s3cr3t"]).await;
+    if let Some(server) = &server {
+        let with_another = format!("redis://:s3cr3t-2@127.0.0.1:{}", server.port);
+        wrong.push((with_another, "refuses the user or the password"));
+    }
+    for (url, words) in wrong {
+        let ended = run(&mut serve(&url)).await;
+        assert_eq!(ended.code, Some(2), "{url}: {}", ended.err);
+        let says = ended.err.contains(words) && ended.err.contains("--redis-url");
+        assert!(
+            says && !ended.err.contains("s3cr3t"),
+            "{url}: {}",
+            ended.err
+        );
+    }
+    let url = format!("redis://:s3cr3t@127.0.0.1:{closed}");
+    let (_gateway, address, mut log) = started(serve(&url)).await;
+    let told = line_with(&mut log, |line| {
+        line.contains("limits of keys are not shared")
+    })
+    .await;
+    assert!(told.contains("Check that it runs"), "{told}");
+    assert!(!told.contains("s3cr3t"), "{told}");
+    let ready = http_client().get(format!("{address}/readyz")).send().await;
+    assert_eq!(ready.unwrap().status(), 200);
 }
