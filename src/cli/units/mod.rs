@@ -23,6 +23,7 @@ use self::{
 use super::{client, failure::Failure, output, progress::Progress, shutdown_signal};
 use crate::{config, proto::v1::account_service_client::AccountServiceClient};
 
+mod accounts;
 mod circuits;
 mod cluster;
 mod feed;

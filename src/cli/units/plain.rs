@@ -4,6 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::{
     super::printable,
+    accounts,
     circuits::{outlook, reason},
     cluster,
 };
@@ -94,6 +95,11 @@ pub(super) fn display(snapshot: &Concurrency) -> String {
     );
     if let Some(cluster) = &gateway.cluster {
         let _ = writeln!(text, "cluster  {}", cluster::words(cluster));
+    }
+    for account in &snapshot.accounts {
+        let name = printable::line(&account.name);
+        let words = accounts::words(account, Duration::ZERO);
+        let _ = writeln!(text, "account  {name}: {}", printable::line(&words));
     }
     if gateway.odd_messages > 0 {
         let odd = gateway.odd_messages;

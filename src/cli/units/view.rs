@@ -18,6 +18,7 @@ use super::{
 };
 use crate::proto::v1::GatewayUnits;
 
+mod accounts;
 mod cells;
 mod chart;
 mod circuits;
@@ -117,6 +118,7 @@ pub(super) fn draw(state: &State, look: Look, area: Rect, buffer: &mut Buffer) {
     page.units(snapshot, &gateway, &running);
     page.gap();
     page.queue(state, &gateway);
+    page.accounts(state, snapshot);
     page.gap();
     page.history(state, snapshot);
     page.gap();

@@ -1,5 +1,6 @@
-import type { GatewayUnits } from "../gen/featherwire/v1/account_service_pb";
+import type { AccountUnits, GatewayUnits } from "../gen/featherwire/v1/account_service_pb";
 import { count, duration, several } from "../ui/format";
+import { AccountLines } from "./accounts";
 import { ClusterLine } from "./cluster";
 import { waitingOf } from "./history";
 
@@ -11,11 +12,12 @@ const CLASSES = [
 
 interface Props {
   gateway: GatewayUnits | undefined;
+  accounts: AccountUnits[];
   passedMs: number;
 }
 
 /** The requests that wait for units, by class, and how long they wait. */
-export function QueueCard({ gateway, passedMs }: Props) {
+export function QueueCard({ gateway, accounts, passedMs }: Props) {
   const queued = gateway?.queued;
   const waiting = waitingOf(queued);
   const oldest = gateway?.oldestWaitMs;
@@ -51,6 +53,7 @@ export function QueueCard({ gateway, passedMs }: Props) {
         <Fact words="Refusals by Featherless" value={count(gateway?.refusals ?? 0n)} />
       </dl>
       {gateway?.cluster && <ClusterLine cluster={gateway.cluster} />}
+      <AccountLines accounts={accounts} />
       {(gateway?.oddMessages ?? 0n) > 0n && (
         <p class="muted small">
           {several(gateway?.oddMessages ?? 0n, "message")} about units could not be read and had no

@@ -63,7 +63,11 @@ function Picture({ picture, at, now, isLive }: PictureProps) {
         <KeyTable keys={picture.gateway?.keys ?? []} />
       </div>
       <div class="units-column">
-        <QueueCard gateway={picture.gateway} passedMs={passedMs} />
+        <QueueCard
+          gateway={picture.gateway}
+          accounts={picture.accounts}
+          passedMs={passedMs}
+        />
         <CircuitList circuits={picture.gateway?.circuits ?? []} passedMs={passedMs} />
       </div>
     </div>

@@ -1,6 +1,7 @@
 use super::{super::feed::News, *};
 use crate::proto::v1::{
-    ActiveRequest, CircuitState, Concurrency, KeyUnits, ModelCircuit, QueuedByPriority,
+    AccountUnits, ActiveRequest, CircuitState, Concurrency, KeyUnits, ModelCircuit,
+    QueuedByPriority,
 };
 
 const PLAIN: Look = Look { has_colours: false };
@@ -218,4 +219,40 @@ fn the_rest_of_a_model_ends_with_the_next_call() {
     }
     assert_eq!(words(CircuitState::HalfOpen, None), "one call tries it");
     assert_eq!(words(CircuitState::Closed, None), "still in use");
+}
+
+#[test]
+fn several_accounts_have_a_row_each_and_too_many_are_counted() {
+    let mut state = busy();
+    assert!(!drawn(&state, 100, 40).contains("account"));
+    let account = |number: usize| AccountUnits {
+        name: format!("team-{number}"),
+        gateway: Some(GatewayUnits {
+            capacity: Some(8),
+            in_use: 3,
+            ..GatewayUnits::default()
+        }),
+        ..AccountUnits::default()
+    };
+    let mut snapshot = state.snapshot.clone().unwrap();
+    snapshot.accounts = (1..=6).map(account).collect();
+    snapshot.accounts[1].set_refused(CircuitState::Open);
+    snapshot.accounts[1].error_code = "payment_required".to_owned();
+    state.apply(News::Snapshot(Box::new(snapshot.clone())));
+    let screen = drawn(&state, 100, 40);
+    for part in [
+        "team-1: 3 of 8 units, 0 waiting",
+        "team-2: 3 of 8 units, 0 waiting, refused (payment_required, the next call tries it)",
+        "team-6: ",
+    ] {
+        assert!(screen.contains(part), "{part:?} in\n{screen}");
+    }
+    snapshot.accounts = (1..=8).map(account).collect();
+    state.apply(News::Snapshot(Box::new(snapshot)));
+    let screen = drawn(&state, 100, 40);
+    assert!(
+        screen.contains("team-5") && !screen.contains("team-6"),
+        "{screen}"
+    );
+    assert!(screen.contains("and 3 more"), "{screen}");
 }
