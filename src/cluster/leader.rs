@@ -114,6 +114,18 @@ impl<Q: Queue> Leader<Q> {
         self.advance(now);
     }
 
+    /// The units that each member holds.
+    pub fn units_by_member(&self) -> BTreeMap<MemberId, u32> {
+        let held = |peer: &Peer<Q::Ticket>| {
+            let tickets = peer.requests.values().map(|&(ticket, _)| ticket);
+            tickets.map(|ticket| self.queue.units_of(ticket)).sum()
+        };
+        let members = self.members.iter();
+        members
+            .map(|(&member, peer)| (member, held(peer)))
+            .collect()
+    }
+
     /// How many requests start before this one. `None` if it does not wait, or if that is not known.
     pub fn requests_ahead(&self, member: MemberId, id: RequestId) -> Option<u32> {
         let (ticket, _) = self.find(member, id)?;

@@ -45,6 +45,8 @@ pub struct Member<R, F> {
     running: BTreeMap<RequestId, Hold<R>>,
     sent_at: Instant,
     heard_at: Instant,
+    /// How many grants in a row came too late.
+    late_grants: u32,
     out: Vec<MemberMessage<R, F>>,
 }
 
@@ -92,6 +94,7 @@ impl<R: Clone, F> Member<R, F> {
             running: BTreeMap::new(),
             sent_at: now,
             heard_at: now,
+            late_grants: 0,
             out: Vec::new(),
         }
     }
@@ -111,6 +114,11 @@ impl<R: Clone, F> Member<R, F> {
         self.heard_at
     }
 
+    /// How many grants in a row came too late to be used, since the last good one.
+    pub fn late_grants(&self) -> u32 {
+        self.late_grants
+    }
+
     /// How many of its requests wait, and how many run.
     pub fn counts(&self) -> (usize, usize) {
         (self.waiting.len(), self.running.len())
@@ -126,7 +134,7 @@ impl<R: Clone, F> Member<R, F> {
     pub fn follow(&mut self, now: Instant, epoch: Epoch) {
         if self.epoch != Some(epoch) {
             self.epoch = Some(epoch);
-            self.heard_at = now;
+            (self.heard_at, self.late_grants) = (now, 0);
             self.begin_session(now);
         }
     }
@@ -259,9 +267,11 @@ impl<R: Clone, F> Member<R, F> {
         // Its caller may have left while the grant was on its way: the leader will know.
         let request = self.waiting.get(&id)?.request.clone();
         if self.time(now).0.saturating_sub(echo.0) > GRANT_VALID {
+            self.late_grants += 1;
             self.send(now, ToLeader::Void(id));
             return None;
         }
+        self.late_grants = 0;
         let hold = Hold {
             started_at: now,
             cost: units.cost,

@@ -65,6 +65,9 @@ pub trait Queue {
     /// Ends a request whose member is gone. Nobody knows whether upstream still works on it.
     fn abandon(&mut self, now: Instant, ticket: Self::Ticket);
 
+    /// The units that a request holds; 0 if it waits.
+    fn units_of(&self, ticket: Self::Ticket) -> u32;
+
     /// How many requests start before this one. `None` if that is not known.
     fn requests_ahead(&self, ticket: Self::Ticket) -> Option<u32>;
 

@@ -29,7 +29,8 @@ impl Alone {
     pub fn by_share(load: &Load, requests: &[Request]) -> Self {
         let mut alone = Self::new(load, requests, false);
         for (rank, gateway) in (0..).zip(&mut alone.gateways) {
-            gateway.leave_units(load.capacity - share(load, rank));
+            let share = share(load, rank);
+            gateway.leave_units(load.capacity - share, share);
         }
         alone
     }

@@ -117,6 +117,10 @@ impl Queue for SchedulerQueue {
         self.end(now, ticket, End::Cancelled);
     }
 
+    fn units_of(&self, ticket: Ticket) -> u32 {
+        self.costs.get(&ticket).copied().unwrap_or_default()
+    }
+
     fn requests_ahead(&self, ticket: Ticket) -> Option<u32> {
         if !self.tells_positions {
             return None;

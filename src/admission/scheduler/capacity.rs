@@ -86,10 +86,11 @@ impl Scheduler {
         self.headroom.reset(external_units);
     }
 
-    /// Leaves this number of units to other processes, whether they use them or not. 0 to use all
-    /// that are free.
-    pub fn leave_units(&mut self, units: u32) {
-        self.headroom.leave(units);
+    /// Leaves this number of units to other processes, whether they use them or not; 0 to use all that
+    /// are free. A request that costs more than `share` can never fit beside them:
+    /// [`Self::start_beyond_share`] starts it.
+    pub fn leave_units(&mut self, units: u32, share: u32) {
+        self.headroom.leave(units, share);
     }
 
     /// Whether only a refusal says that other processes hold units.

@@ -41,6 +41,8 @@ pub(super) struct Headroom {
     external_units: u32,
     /// The units that are left to others, whether they use them or not.
     left_units: u32,
+    /// The most that a request may cost to fit beside them.
+    share: u32,
     /// When external usage was last seen.
     usage_seen_at: Option<Instant>,
     /// When the last snapshot came.
@@ -68,9 +70,9 @@ impl Headroom {
         self.external_units
     }
 
-    /// The units that are left to other processes.
-    pub(super) fn left_units(&self) -> u32 {
-        self.left_units
+    /// The most that a request may cost to fit beside what is left to others. `None` if nothing is.
+    pub(super) fn share(&self) -> Option<u32> {
+        (self.left_units > 0).then_some(self.share)
     }
 
     /// Whether the last snapshot describes the present.
@@ -80,8 +82,8 @@ impl Headroom {
     }
 
     /// Leaves this number of units to other processes, whether they use them or not.
-    pub(super) fn leave(&mut self, units: u32) {
-        self.left_units = units;
+    pub(super) fn leave(&mut self, units: u32, share: u32) {
+        (self.left_units, self.share) = (units, share);
     }
 
     /// Takes over a snapshot: one that was requested at `requested_at`, or one of the feed. A

@@ -58,11 +58,14 @@ impl Scheduler {
     /// snapshot that describes the present shows that all its units are free.
     pub fn start_beyond_share(&mut self, now: Instant) -> Option<Ticket> {
         let units = self.units()?;
-        let share = units.saturating_sub(self.headroom.left_units());
-        if share == units || self.waiting.is_empty() {
+        let share = self.headroom.share()?;
+        if self.waiting.is_empty() {
             return None;
         }
         let larger = |cost_max: u32| {
+            if cost_max <= share {
+                return None;
+            }
             let mut queues = Priority::ALL.iter().map(|&class| self.queues.of(class));
             queues.find_map(|queue| queue.first_within(share.saturating_add(1)..=cost_max))
         };

@@ -29,6 +29,10 @@ const GAP_MAX: Duration = Duration::from_millis(1500);
 /// For how long Redis keeps what the leader told all.
 const VIEW_TTL: Duration = Duration::from_secs(10);
 
+/// For how long Redis keeps the members that have left, after the last of them, and how many.
+const LEFT_TTL: Duration = Duration::from_secs(60);
+const LEFT_MAX: usize = 100;
+
 /// For how long Redis keeps the members without a campaign.
 const MEMBERS_TTL: Duration = Duration::from_secs(60 * 60);
 
@@ -69,6 +73,8 @@ pub struct Standing {
     /// Whether these are all living members. `false` after Redis has been empty or away, or its
     /// clock has jumped: then some may not have been heard again yet.
     pub are_members_complete: bool,
+    /// The members that have left in the last minute. The others that are gone have fallen silent.
+    pub left: Vec<MemberId>,
     /// What the leader tells all. To a candidate that has just been elected: what the last leader
     /// told. `None` to the leader itself.
     pub view: Option<Bytes>,
@@ -103,6 +109,7 @@ pub(super) async fn campaign(
         &names.notes,
         &names.window,
         &names.view,
+        &names.left,
     ];
     let member_text = member.0.to_string();
     let known = known_epoch.map_or_else(String::new, |epoch| epoch.0.to_string());
@@ -118,7 +125,7 @@ pub(super) async fn campaign(
         view.as_deref().unwrap_or_default(),
     ];
     arguments.extend(times.iter().map(String::as_bytes));
-    let (leader, epoch, elected, complete, notes, view): Answer =
+    let (leader, epoch, elected, complete, notes, left, view): Answer =
         CAMPAIGN.run(link, &keys, &arguments).await?;
     let unexpected = || Problem::new(link.url(), ProblemKind::Other, "its answer is unexpected");
     let leader = match leader.is_empty() {
@@ -134,7 +141,9 @@ pub(super) async fn campaign(
         members.push((MemberId(member), note));
     }
     members.sort_unstable_by_key(|(member, _)| *member);
+    let left = left.iter().map(|member| member.parse().map(MemberId));
     Ok(Standing {
+        left: left.collect::<Result<_, _>>().map_err(|_| unexpected())?,
         leader,
         just_elected: elected,
         members,
@@ -144,18 +153,29 @@ pub(super) async fn campaign(
 }
 
 /// The leader, its epoch, whether it was just elected, whether the members are complete, the members
-/// with their notes, and the view.
+/// with their notes, those that have left, and the view.
 type Answer = (
     String,
     String,
     bool,
     bool,
     Vec<(String, Bytes)>,
+    Vec<String>,
     Option<Bytes>,
 );
 
 pub(super) async fn resign(link: &Link, names: &Names, member: MemberId) -> Result<(), Problem> {
-    let keys = [names.lease.as_str(), &names.heard, &names.notes];
-    let member = member.0.to_string();
-    RESIGN.run(link, &keys, &[member.as_bytes()]).await
+    let keys = [
+        names.lease.as_str(),
+        &names.heard,
+        &names.notes,
+        &names.left,
+    ];
+    let arguments = [
+        member.0.to_string(),
+        LEFT_TTL.as_millis().to_string(),
+        LEFT_MAX.to_string(),
+    ];
+    let arguments: Vec<_> = arguments.iter().map(String::as_bytes).collect();
+    RESIGN.run(link, &keys, &arguments).await
 }

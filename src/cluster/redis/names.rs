@@ -20,6 +20,8 @@ pub(super) struct Names {
     pub(super) window: String,
     /// What the leader tells all.
     pub(super) view: String,
+    /// The members that have left, and when: a sorted set.
+    pub(super) left: String,
     prefix: String,
 }
 
@@ -36,6 +38,7 @@ impl Names {
             notes: name("notes"),
             window: name("window"),
             view: name("view"),
+            left: name("left"),
             prefix,
         }
     }

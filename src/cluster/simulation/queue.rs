@@ -144,6 +144,10 @@ impl Queue for Fifo {
         self.abandoned.push((now + FEED, cost));
     }
 
+    fn units_of(&self, ticket: u64) -> u32 {
+        self.running.get(&ticket).map_or(0, |&(cost, _)| cost)
+    }
+
     fn requests_ahead(&self, ticket: u64) -> Option<u32> {
         let mut first = self.waiting.iter().take(8);
         let place = first.position(|(other, ..)| *other == ticket)?;

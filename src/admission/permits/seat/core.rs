@@ -11,7 +11,8 @@ use tokio::{sync::oneshot, time::Instant as TokioInstant};
 
 use super::{
     super::{errors::Rejection, shared::Shared},
-    hosted::{Asked, Hosted, Part, Refused},
+    hosted::{Asked, Hosted, Refused},
+    part::{Part, Share},
     view::{ClusterStatus, Role, View},
 };
 use crate::{
@@ -27,6 +28,13 @@ use crate::{
 /// How many messages may wait to be sent. If there are more, all are dropped, and each member that
 /// lacks one begins a new session.
 const OUTGOING_MAX: usize = 65_536;
+
+/// After so many grants in a row that came too late, a gateway goes on alone for a while. Each of
+/// them has kept units from others.
+const LATE_GRANTS_MAX: u32 = 3;
+
+/// For how long.
+const SLOW_FOR: Duration = Duration::from_secs(30);
 
 /// The epoch of a gateway that goes on alone.
 const ALONE: Epoch = Epoch(0);
@@ -45,7 +53,9 @@ pub(super) struct Seen {
     pub(super) leader: Option<(MemberId, Epoch)>,
     /// All members, this one too.
     pub(super) members: BTreeSet<MemberId>,
-    /// Whether Redis can have forgotten members.
+    /// The members that have left properly.
+    pub(super) left: BTreeSet<MemberId>,
+    /// Whether Redis has forgotten no member.
     pub(super) are_members_complete: bool,
 }
 
@@ -71,6 +81,8 @@ pub(super) struct Core {
     /// The last epoch in Redis.
     known_epoch: Option<Epoch>,
     view: Option<View>,
+    /// Until when it stays alone, because grants came too late.
+    slow_until: Option<Instant>,
     /// Until when the driver sleeps.
     pub(super) wakes_at: Option<TokioInstant>,
 }
@@ -94,6 +106,7 @@ impl Core {
             leader_id: None,
             known_epoch: None,
             view: None,
+            slow_until: None,
             wakes_at: None,
         }
     }
@@ -173,6 +186,11 @@ impl Core {
         (epoch != ALONE).then_some(epoch)
     }
 
+    /// Whether it can lead: not while it is slow.
+    pub(super) fn may_lead(&self) -> bool {
+        self.slow_until.is_none()
+    }
+
     /// The last epoch that this gateway knows of.
     pub(super) fn known_epoch(&self) -> Option<Epoch> {
         self.known_epoch
@@ -189,14 +207,18 @@ impl Core {
     /// Takes over what was seen in Redis.
     pub(super) fn see(&mut self, now: Instant, seen: Seen) {
         let me = self.member.id();
-        if self.member.epoch() == Some(ALONE) {
-            tracing::info!("the cluster's Redis answers again: units come from its one queue");
+        if self.member.epoch() == Some(ALONE) && self.slow_until.is_none_or(|until| until <= now) {
+            tracing::info!("this gateway is back in the cluster: units come from its one queue");
         }
         self.contact_at = Some(seen.asked_at);
         let known = std::mem::replace(&mut self.members, seen.members);
         let Some((leader_id, epoch)) = seen.leader else {
             return;
         };
+        if self.slow_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.slow_until = None;
         self.leader_id = Some(leader_id);
         self.known_epoch = self.known_epoch.max(Some(epoch));
         let lease_until = seen.asked_at + LEASE;
@@ -208,7 +230,7 @@ impl Core {
                 let had_queue = leader.take().is_some();
                 if leader_id == me {
                     let before = Before {
-                        lost: &known - &self.members,
+                        lost: &(&known - &self.members) - &seen.left,
                         members: seen.are_members_complete.then(|| self.members.clone()),
                     };
                     let queue = Hosted::new(Arc::clone(&self.shared), Part::Whole);
@@ -222,6 +244,9 @@ impl Core {
             }
         }
         self.member.follow(now, epoch);
+        if let Some(view) = self.own_view(now) {
+            self.view = Some(view);
+        }
     }
 
     /// Redis does not answer. After the time of a lease without it, this gateway goes on alone, with its share
@@ -231,18 +256,28 @@ impl Core {
         if self.contact_at.is_some_and(is_recent) || self.member.epoch() == Some(ALONE) {
             return;
         }
-        let me = self.member.id();
-        let rank = self.members.iter().position(|&member| member == me);
-        let part = Part::ShareOf {
-            rank: rank.unwrap_or_default(),
-            members: self.members.len(),
-        };
         tracing::error!(
             %problem,
             members = self.members.len(),
             "the cluster's Redis does not answer: this gateway uses its own share of the units, and \
              more only if Featherless shows that they are free"
         );
+        self.go_alone(now);
+    }
+
+    /// From now on this gateway has a queue of its own, for its share of the units.
+    fn go_alone(&mut self, now: Instant) {
+        let me = self.member.id();
+        // It is that of the last contact: since then members have fallen silent.
+        let view = self.view.take();
+        let (held, units, external_units) = match view {
+            Some(view) => {
+                let units = view.status.capacity.unwrap_or_default();
+                (view.held, units, view.status.external_units)
+            }
+            None => Default::default(),
+        };
+        let part = Part::Share(Share::new(me, &self.members, &held, units, external_units));
         let before = Before {
             members: Some(BTreeSet::from([me])),
             lost: BTreeSet::new(),
@@ -261,6 +296,14 @@ impl Core {
 
     pub(super) fn receive_as_member(&mut self, now: Instant, message: ToMember) {
         let event = self.member.receive(now, message);
+        if self.member.late_grants() >= LATE_GRANTS_MAX {
+            tracing::error!(
+                "units of the cluster come too late: for a while this gateway uses its own share of \
+                 them, and more only if Featherless shows that they are free"
+            );
+            self.slow_until = Some(now + SLOW_FOR);
+            return self.go_alone(now);
+        }
         let (id, answer) = match event {
             Some(Event::Granted(id, units)) => (id, Ok(units)),
             Some(Event::Rejected(id, rejection)) => (id, Err(rejection)),
@@ -328,10 +371,12 @@ impl Core {
     pub(super) fn own_view(&self, now: Instant) -> Option<View> {
         let leader = self.leader.as_ref()?;
         (leader.epoch() != ALONE).then(|| {
+            let held = leader.units_by_member();
             let state = self.shared.lock();
             View {
                 status: state.scheduler.status(now),
                 refusals: state.refusals,
+                held,
             }
         })
     }

@@ -13,6 +13,7 @@ use super::super::{
     shared::Shared,
     state::{CANCELLED_COOLDOWN, PendingRequest, PendingWaiter, State, TrackedRequest},
 };
+use super::part::Part;
 use crate::{
     admission::{
         external_usage::LAG,
@@ -39,6 +40,10 @@ const LOST_FOR_MAX: Duration = Duration::from_secs(600);
 /// For how long a new leader waits for a snapshot if members are lost, before requests start.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
 
+/// A gateway that was left alone believes for no longer than this that others hold more than their
+/// shares.
+const EXCESS_FOR_MAX: Duration = Duration::from_secs(30);
+
 /// What the queue must know of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::admission::permits) struct Asked {
@@ -56,41 +61,12 @@ pub(in crate::admission::permits) struct Refused {
     pub(in crate::admission::permits) budget: RefusalBudget,
 }
 
-/// The part of the plan's units that the queue gives out.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Part {
-    /// All of them.
-    Whole,
-    /// The others are left to `lost` of `members`.
-    WithoutLost { lost: usize, members: usize },
-    /// The share of one member: that with this `rank` among them, from 0. Without members, nothing.
-    ShareOf { rank: usize, members: usize },
-}
-
-impl Part {
-    /// How many of `units` are left to others.
-    fn left(self, units: u32) -> u32 {
-        let of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        match self {
-            Self::Whole => 0,
-            Self::WithoutLost { lost, members } => {
-                units.saturating_mul(of(lost)).div_ceil(of(members).max(1))
-            }
-            Self::ShareOf { members: 0, .. } => units,
-            Self::ShareOf { rank, members } => {
-                let members = of(members);
-                let rest = u32::from(of(rank) < units % members);
-                units - units / members - rest
-            }
-        }
-    }
-}
-
 /// The scheduler, as the leader's queue.
 #[derive(Clone)]
 pub(super) struct Hosted {
     shared: Arc<Shared>,
     part: Part,
+    began_at: TokioInstant,
     /// Since when members are lost.
     lost_since: Option<Instant>,
     next_wake: Option<TokioInstant>,
@@ -105,6 +81,7 @@ impl Hosted {
         Self {
             shared,
             part,
+            began_at: TokioInstant::now(),
             lost_since: None,
             next_wake: None,
         }
@@ -115,10 +92,29 @@ impl Hosted {
         self.next_wake
     }
 
-    /// Whether it is known what the lost members hold, or whether it does not become known.
-    fn knows_lost(&self, state: &State) -> bool {
-        let waits = |since| TokioInstant::from_std(since).elapsed() < SNAPSHOT_WAIT;
-        state.last_snapshot.is_some() || !self.lost_since.is_some_and(waits)
+    /// Whether it is known what members use that the queue does not hear, or whether it does not
+    /// become known.
+    fn knows_others(&self, state: &State) -> bool {
+        let waits = |since: TokioInstant| since.elapsed() < SNAPSHOT_WAIT;
+        let since = match self.part {
+            Part::Share(_) => Some(self.began_at),
+            Part::Whole | Part::WithoutLost { .. } => self.lost_since.map(TokioInstant::from_std),
+        };
+        state.last_snapshot.is_some() || !since.is_some_and(waits)
+    }
+
+    /// Others may have held more than their shares when this gateway was left alone. Once a snapshot
+    /// shows that they do not, each share is free.
+    fn settle_excess(&mut self, state: &State) {
+        let Part::Share(share) = &mut self.part else {
+            return;
+        };
+        let is_settled = state
+            .last_snapshot
+            .is_some_and(|(external_units, _)| external_units <= share.settled_units);
+        if is_settled || self.began_at.elapsed() >= EXCESS_FOR_MAX {
+            share.excess_units = 0;
+        }
     }
 
     fn pending(&self, state: &State, asked: &Asked, now: TokioInstant) -> PendingRequest {
@@ -190,10 +186,13 @@ impl Queue for Hosted {
     }
 
     fn advance(&mut self, _: Instant, may_start: bool) -> Vec<Outcome<Ticket, Rejection>> {
-        let mut state = self.shared.lock();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
         let units = state.scheduler.units().unwrap_or_default();
-        state.scheduler.leave_units(self.part.left(units));
-        let is_known = *self.shared.is_plan_known.borrow() && self.knows_lost(&state);
+        self.settle_excess(&state);
+        let share = self.part.share(units);
+        state.scheduler.leave_units(self.part.left(units), share);
+        let is_known = *self.shared.is_plan_known.borrow() && self.knows_others(&state);
         state.is_held = !(may_start && is_known);
         self.next_wake = state.advance(self.shared.queue_timeout);
         self.shared.signal_wanted_snapshot(&state);
@@ -302,13 +301,18 @@ impl Queue for Hosted {
         state.scheduler.release(ticket, now, ABANDONED_COOLDOWN);
     }
 
+    fn units_of(&self, ticket: Ticket) -> u32 {
+        let state = self.shared.lock();
+        state.running.get(&ticket).map_or(0, |running| running.cost)
+    }
+
     fn requests_ahead(&self, ticket: Ticket) -> Option<u32> {
         let ahead = self.shared.lock().scheduler.requests_ahead(ticket)?;
         u32::try_from(ahead).ok()
     }
 
     fn leave_to_lost(&mut self, now: Instant, lost: usize, all: usize) -> bool {
-        if matches!(self.part, Part::ShareOf { .. }) {
+        if matches!(self.part, Part::Share(_)) {
             return true;
         }
         if lost == 0 {

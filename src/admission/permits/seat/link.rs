@@ -83,14 +83,14 @@ impl Link {
         loop {
             let asked_at = Instant::now();
             let now = asked_at.into_std();
-            let (known_epoch, view) = {
+            let (known_epoch, may_lead, view) = {
                 let core = self.seat.lock();
-                (core.known_epoch(), core.own_view(now))
+                (core.known_epoch(), core.may_lead(), core.own_view(now))
             };
             let candidate = Candidate {
                 member: self.member,
                 known_epoch,
-                may_lead: true,
+                may_lead,
                 note: Bytes::new(),
                 view: view.map(|view| wire::encode_view(&view).into()),
             };
@@ -100,6 +100,7 @@ impl Link {
                         asked_at: now,
                         leader: standing.leader,
                         members: standing.members.iter().map(|&(member, _)| member).collect(),
+                        left: standing.left.into_iter().collect(),
                         are_members_complete: standing.are_members_complete,
                     };
                     let view = standing

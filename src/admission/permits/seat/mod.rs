@@ -6,6 +6,7 @@
 //! - this file: [`Seat`], what the permits use of it.
 //! - `core`: the member and the leader of this process, behind one lock.
 //! - `hosted`: the scheduler, as the queue of the leader.
+//! - `part`: which part of the units that queue gives out.
 //! - `view`: the state of the queue, as the leader tells it to all.
 //! - `wire`: messages and views as bytes.
 //! - `link`: the tasks that carry them through Redis.
@@ -39,6 +40,7 @@ use crate::{
 mod core;
 mod hosted;
 mod link;
+mod part;
 mod view;
 mod wire;
 

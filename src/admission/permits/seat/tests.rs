@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -72,10 +72,22 @@ impl Cluster {
                     asked_at: now,
                     leader: Some((MemberId(self.leader as u64), Epoch(self.epoch))),
                     members: (0..self.gateways.len() as u64).map(MemberId).collect(),
+                    left: BTreeSet::new(),
                     are_members_complete: true,
                 };
                 core.see(now, seen);
             });
+        }
+    }
+
+    /// All gateways learn what the leader tells.
+    fn tell_view(&self) {
+        let view = self
+            .seat(self.leader)
+            .change(|core, now| core.own_view(now).unwrap());
+        for gateway in 0..self.gateways.len() {
+            let view = wire::decode_view(&wire::encode_view(&view)).unwrap();
+            self.seat(gateway).change(|core, _| core.take_view(view));
         }
     }
 
@@ -174,6 +186,15 @@ fn request(cost: u32) -> PermitRequest {
         weight: 1,
     };
     PermitRequest::new(caller, cost)
+}
+
+/// A request of another program, in a snapshot.
+fn other() -> ListedRequest<'static> {
+    ListedRequest {
+        model: "x/y",
+        cost: 1,
+        duration: Duration::from_secs(90),
+    }
 }
 
 fn full() -> Error {

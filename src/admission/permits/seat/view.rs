@@ -1,6 +1,6 @@
 //! The state of the cluster's queue, for monitoring on every gateway.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{admission::status::QueueStatus, cluster::message::MemberId};
 
@@ -10,6 +10,8 @@ pub(super) struct View {
     pub(super) status: QueueStatus,
     /// How often upstream has refused a request for lack of units, since the leader's start.
     pub(super) refusals: u64,
+    /// The units that each member holds.
+    pub(super) held: BTreeMap<MemberId, u32>,
 }
 
 /// What this gateway does in the cluster.

@@ -3,6 +3,7 @@
 -- Times are microseconds of the clock of Redis. Lua's numbers have 53 bits, which last until the year 2255. Members are
 -- text, because their ids have 64 bits.
 local lease, last_epoch, heard, notes, window, view = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local left = KEYS[7]
 local member, known, may_lead, note = ARGV[1], tonumber(ARGV[2]), ARGV[3] ~= '', ARGV[4]
 local has_view, new_view = ARGV[5] ~= '', ARGV[6]
 local lease_ms, gap_ms, view_ttl, members_ttl, epoch_ttl = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
@@ -78,5 +79,6 @@ return {
   is_elected and 1 or 0,
   is_complete and 1 or 0,
   redis.call('HGETALL', notes),
+  redis.call('ZRANGE', left, 0, -1),
   told,
 }

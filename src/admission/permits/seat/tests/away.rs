@@ -56,7 +56,8 @@ async fn without_redis_each_gateway_uses_its_share_and_never_the_whole_plan() {
     let asked: Vec<_> = [0, 0, 0, 1, 1, 1]
         .map(|gateway| cluster.ask(gateway, 1))
         .into();
-    sleep(Duration::from_secs(1)).await;
+    // No snapshot comes.
+    sleep(Duration::from_secs(2)).await;
     let started = asked.iter().filter(|asked| asked.is_finished()).count();
     assert_eq!(
         started, 2,
@@ -86,11 +87,7 @@ async fn without_redis_a_request_above_the_share_starts_only_if_a_snapshot_shows
     let large = cluster.ask(0, 4);
     sleep(Duration::from_secs(1)).await;
     assert!(!large.is_finished());
-    let others = [ListedRequest {
-        model: "x/y",
-        cost: 1,
-        duration: Duration::from_secs(90),
-    }];
+    let others = [other()];
     let now = tokio::time::Instant::now();
     cluster.gateways[0].apply_snapshot(Some(now), Some(4), 1, &others);
     sleep(Duration::from_millis(1)).await;
@@ -117,4 +114,60 @@ async fn a_leader_that_cannot_renew_its_lease_starts_nothing_more() {
     cluster.see(0..2);
     cluster.settle().await;
     assert!(asked.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_redis_nothing_starts_on_units_that_another_gateway_still_holds_beyond_its_share() {
+    let cluster = Cluster::new(3, 6).await;
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(cluster.start(1, 1).await);
+    }
+    cluster.tell_view();
+    sleep(LEASE).await;
+    for gateway in 0..3 {
+        cluster.miss(gateway);
+    }
+    let asked: Vec<_> = [0, 0, 2, 2].map(|gateway| cluster.ask(gateway, 1)).into();
+    let started = |asked: &[JoinHandle<_>]| asked.iter().filter(|one| one.is_finished()).count();
+    let show = |cluster: &Cluster, used: u32| {
+        let others: Vec<_> = (0..used).map(|_| other()).collect();
+        let now = tokio::time::Instant::now();
+        for gateway in [0, 2] {
+            cluster.gateways[gateway].apply_snapshot(Some(now), Some(6), used, &others);
+        }
+    };
+    sleep(Duration::from_millis(100)).await;
+    show(&cluster, 6);
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(started(&asked), 0);
+    let mut held = held.into_iter();
+    held.by_ref().take(2).for_each(Permit::finish);
+    show(&cluster, 4);
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(
+        started(&asked),
+        0,
+        "each could take the two units, but not both"
+    );
+    held.by_ref().take(2).for_each(Permit::finish);
+    show(&cluster, 2);
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(started(&asked), 4, "each has its share");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_whose_grants_come_too_late_goes_on_with_its_share() {
+    let cluster = Cluster::new(2, 2).await;
+    let waiting: Vec<_> = (0..3).map(|_| cluster.ask(1, 1)).collect();
+    for _ in 0..8 {
+        // There and back takes longer than a grant holds.
+        sleep(Duration::from_millis(2_500)).await;
+        cluster.see(0..2);
+        cluster.carry_once();
+    }
+    sleep(Duration::from_secs(2)).await;
+    let status = cluster.gateways[1].cluster_status().unwrap();
+    assert_eq!(status.role, Role::Alone);
+    assert_eq!(waiting.iter().filter(|one| one.is_finished()).count(), 1);
 }

@@ -1,13 +1,16 @@
 //! The state of the queue, as protobuf.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use prost::Message;
 
 use super::super::view;
-use crate::admission::{
-    request::{KeyId, PerPriority},
-    status::{KeyStatus, QueueStatus},
+use crate::{
+    admission::{
+        request::{KeyId, PerPriority},
+        status::{KeyStatus, QueueStatus},
+    },
+    cluster::message::MemberId,
 };
 
 #[derive(Clone, PartialEq, Message)]
@@ -41,6 +44,8 @@ pub(super) struct View {
     keys: Vec<Key>,
     #[prost(uint64, tag = "14")]
     refusals: u64,
+    #[prost(map = "fixed64, uint32", tag = "15")]
+    held: HashMap<u64, u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -89,6 +94,7 @@ impl View {
             wait_p99_us: us(status.wait_p99),
             keys: keys.collect(),
             refusals: view.refusals,
+            held: view.held.iter().map(|(id, &units)| (id.0, units)).collect(),
         }
     }
 
@@ -126,6 +132,11 @@ impl View {
         view::View {
             status,
             refusals: self.refusals,
+            held: self
+                .held
+                .into_iter()
+                .map(|(id, units)| (MemberId(id), units))
+                .collect(),
         }
     }
 }
