@@ -76,7 +76,7 @@ class Member:
         self.prefix = lease[: -len(b"lease")]
         self.epoch = int(self.connection.query("HGET", lease, "epoch"))
         self.last, self.begun_at = "0-0", time.monotonic()
-        self.next_number, self.next_id = 0, 0
+        self.next_number, self.next_id, self.next_in = 0, 0, 0
         self.granted = deque()
         batch = Batch()
         self.add(batch).sync.SetInParent()
@@ -116,6 +116,9 @@ class Member:
         for _, entries in answer or []:
             for self.last, (_, text) in entries:
                 for message in Batch.FromString(text).to_member:
+                    if message.number != self.next_in and not message.HasField("resync"):
+                        raise OSError(f"messages of the leader are lost: {self.next_in} to {message.number}")
+                    self.next_in += 1
                     if message.HasField("grant"):
                         self.granted.append(message.grant.id)
                         count += 1
