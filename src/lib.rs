@@ -60,9 +60,9 @@
 //! # Invariants
 //!
 //! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission, upstream,
-//!   ledger}`, `{keys, ledger} → store` and `{server, service, keys} → cluster`, and everyone may import `error`, `proto`, `json`,
-//!   `config`, `clock`, `coding`, `offload`, `workers`, `descriptors`, `throttle`,
-//!   `tls_client` and `telemetry`. No import runs in a circle. The doors know neither each other,
+//!   ledger}`, `{keys, ledger} → store` and `{cli, server, service, admission, keys} → cluster`, and
+//!   everyone may import `error`, `proto`, `json`, `config`, `clock`, `coding`, `offload`, `workers`,
+//!   `descriptors`, `throttle`, `tls_client` and `telemetry`. No import runs in a circle. The doors know neither each other,
 //!   nor `keys`, nor `admission`, nor `upstream`, nor `ledger`. Only `keys`, `ledger` and the
 //!   commands know `store`. `service` names neither tonic nor axum, and `upstream` no server.
 //! - Only `error` decides with which status an error is answered, only `config` reads the

@@ -3,11 +3,16 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use tokio::{task::AbortHandle, time::Instant};
+use futures_util::FutureExt;
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
 
 use super::{
     call::Call,
@@ -27,6 +32,9 @@ use crate::{
     proto::v1::{ClusterRole, ClusterUnits, Concurrency, GatewayUnits, KeyUnits, QueuedByPriority},
     upstream::{Catalogue, Client, catalogue::Snapshot},
 };
+
+/// How soon the task of the units begins again after a bug has ended it.
+const KEEP_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// With several keys, one key may fill the queue except for this part, `1 / OTHER_KEYS_PART`.
 const OTHER_KEYS_PART: usize = 4;
@@ -97,18 +105,25 @@ impl Units {
         let keeper = {
             let (permits, catalogue, units) = (permits.clone(), catalogue.clone(), config.units);
             tokio::spawn(async move {
-                match units {
-                    Some(units) => permits.set_capacity((units > 0).then_some(units)),
-                    None if !upstream.has_key() => permits.set_capacity(None),
-                    None => {
-                        let monitor = UnitMonitor::new(&upstream, &permits);
-                        let feed = monitor.follow_feed(&feed);
-                        let snapshots = monitor.request_wanted_snapshots();
-                        tokio::join!(permits.drive(), feed, snapshots, catalogue.get_soon());
-                        return;
+                let keep = async || {
+                    match units {
+                        Some(units) => permits.set_capacity((units > 0).then_some(units)),
+                        None if !upstream.has_key() => permits.set_capacity(None),
+                        None => {
+                            let monitor = UnitMonitor::new(&upstream, &permits);
+                            let feed = monitor.follow_feed(&feed);
+                            let snapshots = monitor.request_wanted_snapshots();
+                            tokio::join!(permits.drive(), feed, snapshots, catalogue.get_soon());
+                            return;
+                        }
                     }
+                    permits.drive().await;
+                };
+                // Without this task no call would get units any more, while the gateway seems ready.
+                while AssertUnwindSafe(keep()).catch_unwind().await.is_err() {
+                    tracing::error!("a bug: the task of the units has failed, and begins again");
+                    sleep(KEEP_AGAIN_AFTER).await;
                 }
-                permits.drive().await;
             })
         };
         let _keeper = Arc::new(Keeper(keeper.abort_handle()));

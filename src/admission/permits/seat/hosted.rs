@@ -33,7 +33,10 @@ const ABANDONED_COOLDOWN: Duration = LAG.saturating_mul(2);
 /// external usage.
 const LOST_SHOWN_AFTER: Duration = LAG.saturating_mul(2);
 
-/// Without such a snapshot they are gone after this time. A gateway that cannot reach Redis for
+/// Without any snapshot they are gone after this time.
+const LOST_WITHOUT_SNAPSHOT_FOR: Duration = Duration::from_secs(30);
+
+/// If snapshots always show external usage, they are gone after this time. A gateway that cannot reach Redis for
 /// longer uses its share all the same, and upstream may refuse requests then.
 const LOST_FOR_MAX: Duration = Duration::from_secs(600);
 
@@ -320,14 +323,13 @@ impl Queue for Hosted {
             return true;
         }
         let since = *self.lost_since.get_or_insert(now);
-        let shows_no_usage =
-            self.shared
-                .lock()
-                .last_snapshot
-                .is_some_and(|(external_units, at)| {
-                    external_units == 0 && at.into_std() >= since + LOST_SHOWN_AFTER
-                });
-        if shows_no_usage || now >= since + LOST_FOR_MAX {
+        let last_snapshot = self.shared.lock().last_snapshot;
+        let is_gone = match last_snapshot {
+            Some((0, at)) if at.into_std() >= since + LOST_SHOWN_AFTER => true,
+            Some(_) => now >= since + LOST_FOR_MAX,
+            None => now >= since + LOST_WITHOUT_SNAPSHOT_FOR,
+        };
+        if is_gone {
             (self.lost_since, self.part) = (None, Part::Whole);
             return false;
         }

@@ -171,3 +171,19 @@ async fn a_gateway_whose_grants_come_too_late_goes_on_with_its_share() {
     assert_eq!(status.role, Role::Alone);
     assert_eq!(waiting.iter().filter(|one| one.is_finished()).count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_snapshots_the_share_of_a_dead_gateway_is_free_after_half_a_minute() {
+    let cluster = Cluster::new(2, 2).await;
+    let _other = cluster.start(1, 1).await;
+    let _own = cluster.start(0, 1).await;
+    let waiting = cluster.ask(0, 1);
+    // The second gateway falls silent.
+    let mut seconds = 0;
+    while !waiting.is_finished() && seconds < 60 {
+        sleep(Duration::from_secs(1)).await;
+        cluster.see([0]);
+        seconds += 1;
+    }
+    assert!((30..40).contains(&seconds), "after {seconds} s");
+}
