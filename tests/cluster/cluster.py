@@ -7,12 +7,15 @@ import time
 from pathlib import Path
 
 from callers import DOORS, MODELS, Load, call, summary
-from processes import SECONDS_MAX, Emulator, Failed, Gateway, Redis, check, free_port
+from processes import ALONE, SECONDS_MAX, TOO_LATE, Emulator, Failed, Gateway, Redis, check, free_port
 
 # What the log may say when something is broken, by what is broken.
-REDIS_AWAY = ["the cluster's Redis does not answer"]
-# A process that stood still has lost its connections.
-PAUSED = ["the account's concurrency feed is lost"]
+REDIS_AWAY = [ALONE, TOO_LATE]
+# A process that stood still has lost its connections, and the others had no leader.
+PAUSED = [ALONE, TOO_LATE, "the account's concurrency feed is lost"]
+
+# When this process stands still for longer, in seconds, the gateways may too.
+STALL_MAX = 0.7
 
 
 class Relays:
@@ -163,14 +166,17 @@ async def until(what, condition, state=None, seconds=SECONDS_MAX):
 
 
 async def without_panic(cluster, work):
-    """Does the work. Ends it when a gateway logs a panic: then there is no need to wait for anything."""
-    task = asyncio.create_task(work)
+    """Does the work. Ends it when a gateway logs a panic: then there is no need to wait for anything. Returns besides for
+    how long, in seconds, this process stood still because the machine has much else to do."""
+    task, stall = asyncio.create_task(work), 0
     try:
         while not task.done():
-            await asyncio.wait([task], timeout=1)
+            begun = time.monotonic()
+            await asyncio.wait([task], timeout=0.5)
+            stall = max(stall, time.monotonic() - begun - 0.5)
             for gateway in cluster.all:
                 gateway.lines()
-        return task.result()
+        return task.result(), stall
     finally:
         task.cancel()
 
@@ -190,11 +196,15 @@ async def run_fault(cluster, name, fault, callers, rng, *, expected=(), may_refu
         return await load.stop()
 
     try:
-        calls = await without_panic(cluster, make_calls())
+        calls, stall = await without_panic(cluster, make_calls())
     except BaseException:
         for task in load.tasks:
             task.cancel()
         raise
+    if stall > STALL_MAX:
+        # Then the gateways stood still as well.
+        expected, may_refuse = [*expected, *PAUSED], True
+        print(f"   cluster: the machine stood still for {stall:.1f} s", flush=True)
     refused = await cluster.check_all_is_well(calls, expected, may_refuse, refusals)
     granted = cluster.emulator.granted() - granted
     answers = load.answered()

@@ -168,7 +168,8 @@ REFUSED = "upstream refused a request for lack of concurrency units"
 LEADS = "this gateway leads the cluster"
 FOLLOWS = "another gateway leads the cluster"
 ALONE = "the cluster's Redis does not answer"
-BACK = "the cluster's Redis answers again"
+TOO_LATE = "units of the cluster come too late"
+BACK = "this gateway is back in the cluster"
 
 
 class Gateway(Process):
@@ -223,7 +224,7 @@ class Gateway(Process):
                 role = "leads"
             elif message.startswith((FOLLOWS, BACK)):
                 role = "follows"
-            elif message.startswith(ALONE):
+            elif message.startswith((ALONE, TOO_LATE)):
                 role = "alone"
         return role
 
