@@ -10,9 +10,9 @@ from callers import DOORS, MODELS, Load, call, summary
 from processes import ALONE, SECONDS_MAX, TOO_LATE, Emulator, Failed, Gateway, Redis, check, free_port
 
 # What the log may say when something is broken, by what is broken.
-REDIS_AWAY = [ALONE, TOO_LATE]
+REDIS_AWAY = [ALONE, TOO_LATE, "limits of keys are not shared"]
 # A process that stood still has lost its connections, and the others had no leader.
-PAUSED = [ALONE, TOO_LATE, "the account's concurrency feed is lost"]
+PAUSED = [*REDIS_AWAY, "the account's concurrency feed is lost"]
 
 # When this process stands still for longer, in seconds, the gateways may too.
 STALL_MAX = 0.7
