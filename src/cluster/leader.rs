@@ -10,7 +10,7 @@ use super::{
         End, Epoch, LeaderMessage, MemberId, MemberMessage, MemberTime, RequestId, Running,
         ToLeader, ToMember, Waiting,
     },
-    queue::{Arrival, Outcome, Queue},
+    queue::{Arrival, Lost, Outcome, Queue},
 };
 
 mod sessions;
@@ -34,8 +34,10 @@ pub struct Leader<Q: Queue> {
     owners: HashMap<Q::Ticket, (MemberId, RequestId)>,
     /// The members that have not said yet what they hold. `None` if they are not known.
     unheard: Option<BTreeSet<MemberId>>,
-    /// The members that have fallen silent.
+    /// The members that have fallen silent, or use their shares alone.
     lost: BTreeSet<MemberId>,
+    /// The members that are alive, as far as Redis knows.
+    alive: BTreeSet<MemberId>,
     /// The requests that wait until all members have said what they hold, so that they come into the
     /// queue in the order of their arrival.
     early: BTreeMap<(MemberId, RequestId), Arrival<Q::Request>>,
@@ -84,6 +86,7 @@ impl<Q: Queue> Leader<Q> {
             owners: HashMap::new(),
             unheard: before.members,
             lost: before.lost,
+            alive: BTreeSet::new(),
             early: BTreeMap::new(),
             is_open: false,
             opens_at: now + DEAD_AFTER,
@@ -130,6 +133,11 @@ impl<Q: Queue> Leader<Q> {
     pub fn requests_ahead(&self, member: MemberId, id: RequestId) -> Option<u32> {
         let (ticket, _) = self.find(member, id)?;
         self.queue.requests_ahead(ticket)
+    }
+
+    /// These members are alive, as far as Redis knows.
+    pub fn set_alive(&mut self, members: BTreeSet<MemberId>) {
+        self.alive = members;
     }
 
     /// The messages to send, in order.
@@ -195,15 +203,24 @@ impl<Q: Queue> Leader<Q> {
             self.forget(now, member);
             self.lost.insert(member);
         }
-        let (heard, lost) = (self.members.len(), self.lost.len());
-        if !self.queue.leave_to_lost(now, lost, heard + lost) {
-            self.lost.clear();
-        }
+        self.leave_to_lost(now);
         if now.saturating_duration_since(self.beat_at) >= BEAT {
             self.beat_at = now;
             self.beat();
         }
         self.advance(now);
+    }
+
+    fn leave_to_lost(&mut self, now: Instant) {
+        let alone = self.lost.intersection(&self.alive).count();
+        let lost = Lost {
+            silent: self.lost.len() - alone,
+            alone,
+            members: self.members.len() + self.lost.len(),
+        };
+        if !self.queue.leave_to_lost(now, lost) {
+            self.lost.retain(|member| self.alive.contains(member));
+        }
     }
 
     fn beat(&mut self) {
@@ -261,8 +278,7 @@ impl<Q: Queue> Leader<Q> {
     fn open(&mut self, now: Instant) {
         self.is_open = true;
         self.lost.extend(self.unheard.take().unwrap_or_default());
-        let (heard, lost) = (self.members.len(), self.lost.len());
-        self.queue.leave_to_lost(now, lost, heard + lost);
+        self.leave_to_lost(now);
         let mut early: Vec<_> = std::mem::take(&mut self.early).into_iter().collect();
         early.sort_by_key(|(_, arrival)| arrival.since);
         for ((member, id), arrival) in early {
@@ -295,6 +311,11 @@ impl<Q: Queue> Leader<Q> {
                 }
             }
             ToLeader::End { id, end } => self.end(now, member, id, end),
+            ToLeader::Alone => {
+                self.forget(now, member);
+                self.lost.insert(member);
+                self.leave_to_lost(now);
+            }
             ToLeader::Bye => {
                 self.forget(now, member);
                 if let Some(unheard) = &mut self.unheard {

@@ -45,8 +45,9 @@ pub struct Member<R, F> {
     running: BTreeMap<RequestId, Hold<R>>,
     sent_at: Instant,
     heard_at: Instant,
-    /// How many grants in a row came too late.
+    /// How many grants in a row came too late, and what the last of them had heard of this member.
     late_grants: u32,
+    late_echo: Option<MemberTime>,
     out: Vec<MemberMessage<R, F>>,
 }
 
@@ -95,6 +96,7 @@ impl<R: Clone, F> Member<R, F> {
             sent_at: now,
             heard_at: now,
             late_grants: 0,
+            late_echo: None,
             out: Vec::new(),
         }
     }
@@ -114,7 +116,8 @@ impl<R: Clone, F> Member<R, F> {
         self.heard_at
     }
 
-    /// How many grants in a row came too late to be used, since the last good one.
+    /// How many grants in a row came too late to be used, since the last good one. The leader had
+    /// heard of this member between two of them.
     pub fn late_grants(&self) -> u32 {
         self.late_grants
     }
@@ -195,6 +198,11 @@ impl<R: Clone, F> Member<R, F> {
         }
     }
 
+    /// The member uses its share of the units alone from now on, and tells the leader so.
+    pub fn go_alone(&mut self, now: Instant) {
+        self.send(now, ToLeader::Alone);
+    }
+
     /// The member ends.
     pub fn leave(&mut self, now: Instant) {
         self.send(now, ToLeader::Bye);
@@ -267,7 +275,10 @@ impl<R: Clone, F> Member<R, F> {
         // Its caller may have left while the grant was on its way: the leader will know.
         let request = self.waiting.get(&id)?.request.clone();
         if self.time(now).0.saturating_sub(echo.0) > GRANT_VALID {
-            self.late_grants += 1;
+            // Those that were sent together count once: the leader may have stood still.
+            if self.late_echo < Some(echo) {
+                (self.late_grants, self.late_echo) = (self.late_grants + 1, Some(echo));
+            }
             self.send(now, ToLeader::Void(id));
             return None;
         }

@@ -75,6 +75,8 @@ pub enum ToLeader<R, F> {
     },
     /// The member is alive.
     Beat,
+    /// The member uses its share of the units alone, until its next session.
+    Alone,
     /// The member ends, and has no requests.
     Bye,
 }

@@ -71,10 +71,20 @@ pub trait Queue {
     /// How many requests start before this one. `None` if that is not known.
     fn requests_ahead(&self, ticket: Self::Ticket) -> Option<u32>;
 
-    /// `lost` of `all` members are silent. Perhaps they only cannot reach Redis: then each of them
-    /// uses a part of the units, and the queue must leave it to them. Returns `false` if the account
-    /// shows that they are gone.
-    fn leave_to_lost(&mut self, now: Instant, lost: usize, all: usize) -> bool;
+    /// Some members do not ask this queue, but may use their shares of the units alone: the queue must
+    /// leave these to them. Returns `false` if the account shows that the silent ones are gone.
+    fn leave_to_lost(&mut self, now: Instant, lost: Lost) -> bool;
+}
+
+/// The members that do not ask the queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lost {
+    /// Those of which nothing is heard. They may be dead, or unable to reach Redis.
+    pub silent: usize,
+    /// Those that are alone, and alive.
+    pub alone: usize,
+    /// All members, with these.
+    pub members: usize,
 }
 
 /// A request that comes into the queue.

@@ -9,7 +9,7 @@ use featherwire::{
     admission::{EnqueueError, PermitRequest, Scheduler, Settings, Ticket},
     cluster::{
         message::{Again, End, Units},
-        queue::{Arrival, Outcome, Queue},
+        queue::{Arrival, Lost, Outcome, Queue},
     },
 };
 
@@ -129,7 +129,7 @@ impl Queue for SchedulerQueue {
         u32::try_from(ahead).ok()
     }
 
-    fn leave_to_lost(&mut self, _: Instant, _: usize, _: usize) -> bool {
+    fn leave_to_lost(&mut self, _: Instant, _: Lost) -> bool {
         // Nobody is lost here.
         true
     }

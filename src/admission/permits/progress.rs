@@ -30,7 +30,10 @@ impl State {
                 self.start(ticket, now);
             }
             self.start_probe(now);
-            if let Some(ticket) = self.scheduler.start_beyond_share(now.into_std()) {
+            if !self.is_held_beyond_share
+                && let Some(ticket) = self.scheduler.start_beyond_share(now.into_std())
+            {
+                self.started_beyond_share_at = Some(now);
                 self.start(ticket, now);
             }
         }

@@ -52,9 +52,10 @@ impl State {
         let verdict = self
             .backoff
             .record_refusal(&model, sent_at.into_std(), now.into_std());
-        let may_retry = budget.may_retry() && now + retry_after < deadline;
+        let is_credible = verdict.is_credible || self.is_alone;
+        let may_retry = (budget.may_retry() || self.is_alone) && now + retry_after < deadline;
         tracing::info!(
-            is_credible = verdict.is_credible,
+            is_credible,
             is_new = verdict.is_new,
             may_retry,
             retry_after_ms = clock::milliseconds(retry_after),
@@ -62,7 +63,7 @@ impl State {
             "upstream refused a request for lack of concurrency units"
         );
         self.insert_pending(ticket, pending, now);
-        let has_failed = if verdict.is_credible {
+        let has_failed = if is_credible {
             self.apply_refusal(units, cost, verdict.is_new, now);
             if may_retry {
                 self.park_until(ticket, now + retry_after, now);

@@ -65,6 +65,12 @@ pub(super) struct State {
     pub(super) requested_matcher: RequestMatcher,
     /// No request may start.
     pub(super) is_held: bool,
+    /// No request may start that costs more than the share of this gateway.
+    pub(super) is_held_beyond_share: bool,
+    /// When such a request has started last.
+    pub(super) started_beyond_share_at: Option<Instant>,
+    /// Refusals come from requests of the other gateways, and say nothing about a model.
+    pub(super) is_alone: bool,
     /// What became of requests whose waiter is not a task of this process.
     pub(super) answers: Vec<(Ticket, Result<u32, Rejection>)>,
 }
@@ -120,6 +126,9 @@ impl State {
             feed_matcher: RequestMatcher::default(),
             requested_matcher: RequestMatcher::default(),
             is_held: false,
+            is_held_beyond_share: false,
+            started_beyond_share_at: None,
+            is_alone: false,
             answers: Vec::new(),
         }
     }

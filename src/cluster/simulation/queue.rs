@@ -7,7 +7,7 @@ use std::{
 
 use crate::cluster::{
     message::{Again, End, Units},
-    queue::{Arrival, Outcome, Queue},
+    queue::{Arrival, Lost, Outcome, Queue},
 };
 
 /// How long it takes until a snapshot of the account says that the units of a lost member are free.
@@ -154,7 +154,7 @@ impl Queue for Fifo {
         u32::try_from(place).ok()
     }
 
-    fn leave_to_lost(&mut self, _: Instant, _: usize, _: usize) -> bool {
+    fn leave_to_lost(&mut self, _: Instant, _: Lost) -> bool {
         // In the simulation a silent member starts nothing.
         false
     }

@@ -243,6 +243,9 @@ impl Core {
                 }
             }
         }
+        if let Some(leader) = &mut self.leader {
+            leader.set_alive(self.members.clone());
+        }
         self.member.follow(now, epoch);
         if let Some(view) = self.own_view(now) {
             self.view = Some(view);
@@ -302,6 +305,9 @@ impl Core {
                  them, and more only if Featherless shows that they are free"
             );
             self.slow_until = Some(now + SLOW_FOR);
+            self.member.go_alone(now);
+            // The others are not alone: their leader leaves this gateway its share.
+            self.view = None;
             return self.go_alone(now);
         }
         let (id, answer) = match event {
@@ -327,7 +333,11 @@ impl Core {
             let to_members = match &mut self.leader {
                 Some(leader) => {
                     for message in to_leader {
-                        leader.receive(now, message);
+                        if message.epoch == leader.epoch() {
+                            leader.receive(now, message);
+                        } else {
+                            self.outgoing.to_leader.push(message);
+                        }
                     }
                     leader.take_messages()
                 }

@@ -21,7 +21,7 @@ use crate::{
     },
     cluster::{
         message::{Again, End, Units},
-        queue::{Arrival, Outcome, Queue},
+        queue::{Arrival, Lost, Outcome, Queue},
     },
 };
 
@@ -47,6 +47,10 @@ const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
 /// shares.
 const EXCESS_FOR_MAX: Duration = Duration::from_secs(30);
 
+/// Each of several gateways that are alone starts a request beyond its share about once in this time,
+/// multiplied by their number less one.
+const BEYOND_SHARE_TURN: Duration = Duration::from_secs(1);
+
 /// What the queue must know of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::admission::permits) struct Asked {
@@ -70,6 +74,8 @@ pub(super) struct Hosted {
     shared: Arc<Shared>,
     part: Part,
     began_at: TokioInstant,
+    /// When a request may start next that costs more than the share.
+    beyond_share_at: TokioInstant,
     /// Since when members are lost.
     lost_since: Option<Instant>,
     next_wake: Option<TokioInstant>,
@@ -78,13 +84,18 @@ pub(super) struct Hosted {
 impl Hosted {
     /// An empty queue. What is known of the plan stays.
     pub(super) fn new(shared: Arc<Shared>, part: Part) -> Self {
-        shared.lock().begin_again();
+        {
+            let mut state = shared.lock();
+            state.begin_again();
+            state.is_alone = matches!(part, Part::Share(_));
+        }
         // What others use is not known yet.
         shared.snapshot_wanted.notify_one();
         Self {
             shared,
             part,
             began_at: TokioInstant::now(),
+            beyond_share_at: TokioInstant::now() + Self::turn(part),
             lost_since: None,
             next_wake: None,
         }
@@ -93,6 +104,29 @@ impl Hosted {
     /// When the queue must advance even if nothing happens.
     pub(super) fn next_wake(&self) -> Option<TokioInstant> {
         self.next_wake
+    }
+
+    /// After which time this gateway may start a request beyond its share: at random, because others
+    /// see the same free units, and only one can have them.
+    fn turn(part: Part) -> Duration {
+        let Part::Share(share) = part else {
+            return Duration::ZERO;
+        };
+        let members = u32::try_from(share.members).unwrap_or(u32::MAX);
+        BEYOND_SHARE_TURN
+            .saturating_mul(members.saturating_sub(1))
+            .mul_f64(fastrand::f64())
+    }
+
+    /// Whether the silent members are gone for good.
+    fn are_gone(&mut self, now: Instant) -> bool {
+        let since = *self.lost_since.get_or_insert(now);
+        let last_snapshot = self.shared.lock().last_snapshot;
+        match last_snapshot {
+            Some((0, at)) if at.into_std() >= since + LOST_SHOWN_AFTER => true,
+            Some(_) => now >= since + LOST_FOR_MAX,
+            None => now >= since + LOST_WITHOUT_SNAPSHOT_FOR,
+        }
     }
 
     /// Whether it is known what members use that the queue does not hear, or whether it does not
@@ -197,6 +231,10 @@ impl Queue for Hosted {
         state.scheduler.leave_units(self.part.left(units), share);
         let is_known = *self.shared.is_plan_known.borrow() && self.knows_others(&state);
         state.is_held = !(may_start && is_known);
+        if state.started_beyond_share_at.take().is_some() {
+            self.beyond_share_at = TokioInstant::now() + Self::turn(self.part);
+        }
+        state.is_held_beyond_share = TokioInstant::now() < self.beyond_share_at;
         self.next_wake = state.advance(self.shared.queue_timeout);
         self.shared.signal_wanted_snapshot(&state);
         let tell_admitted = !state.backoff.is_idle() || state.probe.running().is_some();
@@ -314,26 +352,23 @@ impl Queue for Hosted {
         u32::try_from(ahead).ok()
     }
 
-    fn leave_to_lost(&mut self, now: Instant, lost: usize, all: usize) -> bool {
+    fn leave_to_lost(&mut self, now: Instant, lost: Lost) -> bool {
         if matches!(self.part, Part::Share(_)) {
             return true;
         }
-        if lost == 0 {
-            (self.lost_since, self.part) = (None, Part::Whole);
-            return true;
+        let Lost {
+            silent,
+            alone,
+            members,
+        } = lost;
+        let is_gone = silent > 0 && self.are_gone(now);
+        if silent == 0 || is_gone {
+            self.lost_since = None;
         }
-        let since = *self.lost_since.get_or_insert(now);
-        let last_snapshot = self.shared.lock().last_snapshot;
-        let is_gone = match last_snapshot {
-            Some((0, at)) if at.into_std() >= since + LOST_SHOWN_AFTER => true,
-            Some(_) => now >= since + LOST_FOR_MAX,
-            None => now >= since + LOST_WITHOUT_SNAPSHOT_FOR,
+        self.part = match if is_gone { alone } else { alone + silent } {
+            0 => Part::Whole,
+            lost => Part::WithoutLost { lost, members },
         };
-        if is_gone {
-            (self.lost_since, self.part) = (None, Part::Whole);
-            return false;
-        }
-        self.part = Part::WithoutLost { lost, members: all };
-        true
+        !is_gone
     }
 }

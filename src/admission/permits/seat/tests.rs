@@ -63,15 +63,17 @@ impl Cluster {
         self.see(0..self.gateways.len());
     }
 
-    /// These gateways reach Redis.
-    fn see(&self, reach: impl IntoIterator<Item = usize>) {
+    /// These gateways reach Redis, and it knows no others.
+    fn see(&self, reach: impl IntoIterator<Item = usize> + Clone) {
+        let members = reach.clone().into_iter();
+        let members: BTreeSet<_> = members.map(|gateway| MemberId(gateway as u64)).collect();
         for gateway in reach {
             let seat = self.seat(gateway);
             seat.change(|core, now| {
                 let seen = Seen {
                     asked_at: now,
                     leader: Some((MemberId(self.leader as u64), Epoch(self.epoch))),
-                    members: (0..self.gateways.len() as u64).map(MemberId).collect(),
+                    members: members.clone(),
                     left: BTreeSet::new(),
                     are_members_complete: true,
                 };

@@ -40,7 +40,7 @@ struct OfMember {
     sent_at_us: u64,
     #[prost(
         oneof = "bodies::ToLeaderBody",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
     )]
     body: Option<bodies::ToLeaderBody>,
 }

@@ -85,7 +85,8 @@ async fn without_redis_a_request_above_the_share_starts_only_if_a_snapshot_shows
     sleep(LEASE).await;
     cluster.miss(0);
     let large = cluster.ask(0, 4);
-    sleep(Duration::from_secs(1)).await;
+    // Its turn comes within a second.
+    sleep(Duration::from_secs(2)).await;
     assert!(!large.is_finished());
     let others = [other()];
     let now = tokio::time::Instant::now();
@@ -97,6 +98,32 @@ async fn without_redis_a_request_above_the_share_starts_only_if_a_snapshot_shows
     cluster.gateways[0].apply_snapshot(Some(now), Some(4), 0, &[]);
     sleep(Duration::from_millis(1)).await;
     assert!(large.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_redis_refusals_beyond_the_share_end_no_wait() {
+    let cluster = Cluster::new(2, 4).await;
+    sleep(LEASE).await;
+    cluster.miss(0);
+    let mut large = cluster.ask(0, 4);
+    for _ in 0..8 {
+        let mut turns = 0;
+        while !large.is_finished() && turns < 30 {
+            sleep(Duration::from_secs(1)).await;
+            let now = tokio::time::Instant::now();
+            cluster.gateways[0].apply_snapshot(Some(now), Some(4), 0, &[]);
+            sleep(Duration::from_millis(1)).await;
+            turns += 1;
+        }
+        let permit = large.await.unwrap().unwrap();
+        // Another gateway has started at the same time.
+        large = tokio::spawn(async move {
+            let position = QueuePosition::unwatched();
+            permit.requeue_after_refusal(&full(), &position).await
+        });
+        cluster.settle().await;
+    }
+    assert!(!large.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,19 +184,43 @@ async fn without_redis_nothing_starts_on_units_that_another_gateway_still_holds_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_whose_grants_come_too_late_goes_on_with_its_share() {
+async fn a_gateway_whose_grants_come_too_late_goes_on_with_its_share_and_the_leader_leaves_it() {
     let cluster = Cluster::new(2, 2).await;
     let waiting: Vec<_> = (0..3).map(|_| cluster.ask(1, 1)).collect();
-    for _ in 0..8 {
+    for _ in 0..5 {
         // There and back takes longer than a grant holds.
         sleep(Duration::from_millis(2_500)).await;
         cluster.see(0..2);
         cluster.carry_once();
     }
-    sleep(Duration::from_secs(2)).await;
     let status = cluster.gateways[1].cluster_status().unwrap();
     assert_eq!(status.role, Role::Alone);
-    assert_eq!(waiting.iter().filter(|one| one.is_finished()).count(), 1);
+    let others: Vec<_> = (0..2).map(|_| cluster.ask(0, 1)).collect();
+    cluster.pass(Duration::from_secs(8)).await;
+    let started = |asked: &[JoinHandle<_>]| asked.iter().filter(|one| one.is_finished()).count();
+    assert_eq!((started(&waiting), started(&others)), (1, 1));
+    assert_eq!(
+        cluster.gateways[1].cluster_status().unwrap().role,
+        Role::Alone
+    );
+    cluster.pass(Duration::from_secs(30)).await;
+    assert_eq!(
+        cluster.gateways[1].cluster_status().unwrap().role,
+        Role::Following
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn grants_of_a_leader_that_stood_still_drive_no_gateway_out() {
+    let cluster = Cluster::new(2, 4).await;
+    let waiting: Vec<_> = (0..4).map(|_| cluster.ask(1, 1)).collect();
+    sleep(Duration::from_millis(2_500)).await;
+    cluster.see(0..2);
+    cluster.carry().await;
+    let role = cluster.gateways[1].cluster_status().unwrap().role;
+    assert_eq!(role, Role::Following);
+    cluster.pass(Duration::from_secs(1)).await;
+    assert!(waiting.iter().all(JoinHandle::is_finished));
 }
 
 #[tokio::test(start_paused = true)]

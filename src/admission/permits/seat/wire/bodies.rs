@@ -39,6 +39,8 @@ pub(super) enum ToLeaderBody {
     Beat(Empty),
     #[prost(message, tag = "18")]
     Bye(Empty),
+    #[prost(message, tag = "19")]
+    Alone(Empty),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -204,6 +206,7 @@ impl ToLeaderBody {
             }),
             ToLeader::Beat => Self::Beat(Empty {}),
             ToLeader::Bye => Self::Bye(Empty {}),
+            ToLeader::Alone => Self::Alone(Empty {}),
         }
     }
 
@@ -250,6 +253,7 @@ impl ToLeaderBody {
             },
             Self::Beat(Empty {}) => ToLeader::Beat,
             Self::Bye(Empty {}) => ToLeader::Bye,
+            Self::Alone(Empty {}) => ToLeader::Alone,
         })
     }
 }

@@ -95,6 +95,7 @@ fn bodies(now: Instant) -> Vec<Says<Asked, Refused>> {
         end(End::Unsent),
         Says::Beat,
         Says::Bye,
+        Says::Alone,
     ]
 }
 
