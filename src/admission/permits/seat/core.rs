@@ -13,6 +13,7 @@ use super::{
     super::{errors::Rejection, shared::Shared},
     hosted::{Asked, Hosted, Refused},
     part::{Part, Share},
+    plans::Plans,
     view::{ClusterStatus, Role, View},
 };
 use crate::{
@@ -53,6 +54,8 @@ pub(super) struct Seen {
     pub(super) leader: Option<(MemberId, Epoch)>,
     /// All members, this one too.
     pub(super) members: BTreeSet<MemberId>,
+    /// The units of the plans of the other members, where they are known.
+    pub(super) units_of_others: Vec<u32>,
     /// The members that have left properly.
     pub(super) left: BTreeSet<MemberId>,
     /// Whether Redis has forgotten no member.
@@ -81,6 +84,7 @@ pub(super) struct Core {
     /// The last epoch in Redis.
     known_epoch: Option<Epoch>,
     view: Option<View>,
+    plans: Plans,
     /// Until when it stays alone, because grants came too late.
     slow_until: Option<Instant>,
     /// Until when the driver sleeps.
@@ -106,6 +110,7 @@ impl Core {
             leader_id: None,
             known_epoch: None,
             view: None,
+            plans: Plans::default(),
             slow_until: None,
             wakes_at: None,
         }
@@ -186,6 +191,11 @@ impl Core {
         (epoch != ALONE).then_some(epoch)
     }
 
+    /// The units of the plan, if they are known.
+    pub(super) fn units(&self) -> Option<u32> {
+        self.shared.lock().plan.bounds().confirmed
+    }
+
     /// Whether it can lead: not while it is slow.
     pub(super) fn may_lead(&self) -> bool {
         self.slow_until.is_none()
@@ -211,6 +221,15 @@ impl Core {
             tracing::info!("this gateway is back in the cluster: units come from its one queue");
         }
         self.contact_at = Some(seen.asked_at);
+        let (own, others) = (self.units(), seen.units_of_others);
+        if let Some(units) = self.plans.compare(now, own, others) {
+            tracing::error!(
+                own_units = own,
+                other_units = units,
+                "another gateway of the cluster has another plan: it is of another account, and must have \
+                 another --cluster-name"
+            );
+        }
         let known = std::mem::replace(&mut self.members, seen.members);
         let Some((leader_id, epoch)) = seen.leader else {
             return;

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     Seat,
     core::{Seen, ToMember},
-    wire,
+    plans, wire,
 };
 use crate::cluster::{
     message::{Epoch, MemberId},
@@ -83,15 +83,20 @@ impl Link {
         loop {
             let asked_at = Instant::now();
             let now = asked_at.into_std();
-            let (known_epoch, may_lead, view) = {
+            let (known_epoch, may_lead, view, units) = {
                 let core = self.seat.lock();
-                (core.known_epoch(), core.may_lead(), core.own_view(now))
+                (
+                    core.known_epoch(),
+                    core.may_lead(),
+                    core.own_view(now),
+                    core.units(),
+                )
             };
             let candidate = Candidate {
                 member: self.member,
                 known_epoch,
                 may_lead,
-                note: Bytes::new(),
+                note: plans::note(units).into(),
                 view: view.map(|view| wire::encode_view(&view).into()),
             };
             let pause = match self.redis.campaign(candidate).await {
@@ -100,6 +105,10 @@ impl Link {
                         asked_at: now,
                         leader: standing.leader,
                         members: standing.members.iter().map(|&(member, _)| member).collect(),
+                        units_of_others: (standing.members.iter())
+                            .filter(|(member, _)| *member != self.member)
+                            .filter_map(|(_, note)| plans::read(note))
+                            .collect(),
                         left: standing.left.into_iter().collect(),
                         are_members_complete: standing.are_members_complete,
                     };

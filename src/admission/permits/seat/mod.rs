@@ -7,6 +7,7 @@
 //! - `core`: the member and the leader of this process, behind one lock.
 //! - `hosted`: the scheduler, as the queue of the leader.
 //! - `part`: which part of the units that queue gives out.
+//! - `plans`: notices that the members have different plans.
 //! - `view`: the state of the queue, as the leader tells it to all.
 //! - `wire`: messages and views as bytes.
 //! - `link`: the tasks that carry them through Redis.
@@ -41,6 +42,7 @@ mod core;
 mod hosted;
 mod link;
 mod part;
+mod plans;
 mod view;
 mod wire;
 

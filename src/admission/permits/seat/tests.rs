@@ -74,6 +74,7 @@ impl Cluster {
                     asked_at: now,
                     leader: Some((MemberId(self.leader as u64), Epoch(self.epoch))),
                     members: members.clone(),
+                    units_of_others: Vec::new(),
                     left: BTreeSet::new(),
                     are_members_complete: true,
                 };
