@@ -82,6 +82,7 @@ async fn run() {
             grouping: Grouping {
                 by_key,
                 by_model,
+                by_account: false,
                 by_time,
             },
             range: from..now + 1,
@@ -157,6 +158,7 @@ impl Names {
             rpc: Rpc::StreamChatCompletion,
             model_asked: Arc::clone(model),
             model: Arc::clone(model),
+            account: Arc::default(),
             ending: Ending::Finished,
             error_code: None,
             tokens: Tokens {

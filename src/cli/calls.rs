@@ -44,6 +44,10 @@ pub struct Calls {
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
 
+    /// Only calls of this account of a gateway with several
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
+
     /// Only calls that ended so
     #[arg(long, value_name = "HOW")]
     end: Option<End>,
@@ -85,6 +89,7 @@ impl Calls {
         let source = Source::open(&self.place).await?;
         let mut calls = CallFilter {
             model: self.model.clone(),
+            account: self.account.clone(),
             ending: self.end.map(|end| match end {
                 End::Finished => Ending::Finished,
                 End::Failed => Ending::Failed,
@@ -188,6 +193,7 @@ struct CallJson<'a> {
     rpc: &'static str,
     model_asked: &'a str,
     model_answered: Option<&'a str>,
+    account: Option<&'a str>,
     end: &'static str,
     error: Option<&'a str>,
     prompt_tokens: u64,
@@ -217,6 +223,7 @@ impl<'a> CallJson<'a> {
             rpc: call.rpc.name(),
             model_asked: &call.model_asked,
             model_answered: call.model_answered(),
+            account: Some(&*call.account).filter(|account| !account.is_empty()),
             end: call.ending.name(),
             error: call.error_code.as_deref(),
             prompt_tokens: call.tokens.prompt,

@@ -108,7 +108,7 @@ enum Command {
     Units(units::Units),
     /// Create, show, limit and revoke the keys of callers
     Keys(keys::Keys),
-    /// Show what keys and models have used, by key, model, day or hour
+    /// Show what keys and models have used, by key, model, account, day or hour
     Usage(usage::Usage),
     /// Show the last calls, and follow new ones
     Calls(calls::Calls),

@@ -130,6 +130,20 @@ mod tests {
     }
 
     #[test]
+    fn only_a_block_with_accounts_is_of_the_second_version() {
+        let version = |records: Vec<Record>| Block::divide(records).remove(0).bytes[0];
+        let mut records = vec![record_at(AT), record_at(AT + 1)];
+        assert_eq!(version(records.clone()), 1);
+        records[1].account = "second".into();
+        assert_eq!(version(records.clone()), 2);
+        let block = Block::divide(records.clone()).remove(0);
+        assert_eq!(Block::read(block.bytes.clone()), Some(block));
+        // That of another second is in another block.
+        records[1].ended_at += 1000;
+        assert_eq!(version(records), 1);
+    }
+
+    #[test]
     fn a_block_has_records_of_one_second() {
         let times = [AT + 998, AT + 999, AT + 1000, AT, AT + 1];
         let blocks = Block::divide(times.map(record_at).into());
@@ -164,7 +178,9 @@ mod tests {
 
     #[test]
     fn a_part_of_a_block_is_no_block() {
-        let bytes = Block::divide(some_records()).remove(0).bytes;
+        let mut records = some_records();
+        records[1].account = "an account".into();
+        let bytes = Block::divide(records).remove(0).bytes;
         for length in 0..bytes.len() {
             assert_eq!(decode(&bytes[..length]), None, "{length}");
         }

@@ -4,6 +4,9 @@
 //! and the records, which name keys and texts by their number. Numbers have 7 bits in each byte,
 //! the lowest first; the highest bit of a byte tells that more follow. Texts have their length
 //! before them.
+//!
+//! Of the second version are blocks of a gateway with several accounts: each record has its account
+//! as one more number of a text.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
@@ -24,8 +27,12 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// The longest block. The last record has at most seven texts, and less than 256 other bytes.
 pub(super) const BLOCK_BYTES_MAX: usize = FULL_BYTES + 7 * TEXT_BYTES_MAX + 256;
 
-/// The version of the order of the bytes.
-const VERSION: u8 = 1;
+/// The version of blocks without the names of accounts. A block in which no record has an account
+/// stays of this version: other gateways of the same database may be older.
+const WITHOUT_ACCOUNTS: u8 = 1;
+
+/// The version of blocks with them.
+const WITH_ACCOUNTS: u8 = 2;
 
 /// The bytes of a block with the first of these `records`, at least with one, and how many it has.
 pub(super) fn encode(second: i64, records: &[Record]) -> (Vec<u8>, usize) {
@@ -33,19 +40,23 @@ pub(super) fn encode(second: i64, records: &[Record]) -> (Vec<u8>, usize) {
     let mut texts = Table::default();
     let mut out = Vec::with_capacity(records.len().min(BATCH_RECORDS_MAX) * 128);
     let mut count = 0;
-    let of_second = records
-        .iter()
-        .take(BATCH_RECORDS_MAX)
-        .take_while(|record| second_of(record.ended_at) == second);
-    for record in of_second {
+    let of_second = || {
+        let records = records.iter().take(BATCH_RECORDS_MAX);
+        records.take_while(|record| second_of(record.ended_at) == second)
+    };
+    let version = match of_second().all(|record| record.account.is_empty()) {
+        true => WITHOUT_ACCOUNTS,
+        false => WITH_ACCOUNTS,
+    };
+    for record in of_second() {
         if count > 0 && keys.bytes.len() + texts.bytes.len() + out.len() >= FULL_BYTES {
             break;
         }
-        append(record, &mut keys, &mut texts, &mut out);
+        append(record, version, &mut keys, &mut texts, &mut out);
         count += 1;
     }
     let mut bytes = Vec::with_capacity(keys.bytes.len() + texts.bytes.len() + out.len() + 64);
-    bytes.push(VERSION);
+    bytes.push(version);
     bytes.extend_from_slice(&second.to_le_bytes());
     for (length, content) in [
         (keys.numbers.len(), keys.bytes),
@@ -88,6 +99,7 @@ impl<T: Eq + Hash> Table<T> {
 
 fn append<'a>(
     record: &'a Record,
+    version: u8,
     keys: &mut Table<(Uuid, &'a str)>,
     texts: &mut Table<&'a str>,
     out: &mut Vec<u8>,
@@ -101,6 +113,7 @@ fn append<'a>(
         rpc,
         model_asked,
         model,
+        account,
         ending,
         error_code,
         tokens,
@@ -124,6 +137,7 @@ fn append<'a>(
         text(model),
         error_code.as_deref().map_or(0, |code| text(code) + 1),
     ];
+    let account = (version == WITH_ACCOUNTS).then(|| text(account));
     out.extend_from_slice(&[
         door.number(),
         rpc.number(),
@@ -133,7 +147,7 @@ fn append<'a>(
     let ms = u16::try_from(ended_at.rem_euclid(1000)).unwrap_or_default();
     out.extend_from_slice(&ms.to_le_bytes());
     out.extend_from_slice(id.as_bytes());
-    for number in shared {
+    for number in shared.into_iter().chain(account) {
         push_number(number, out);
     }
     for number in [
@@ -183,8 +197,10 @@ fn push_text(text: &str, out: &mut Vec<u8>) {
 /// block.
 pub(super) fn decode(bytes: &[u8]) -> Option<(i64, Vec<Record>)> {
     let mut fields = Fields(bytes);
-    let [VERSION] = fields.array()? else {
-        return None;
+    let has_accounts = match fields.array()? {
+        [WITHOUT_ACCOUNTS] => false,
+        [WITH_ACCOUNTS] => true,
+        _ => return None,
     };
     let second = i64::from_le_bytes(fields.array()?);
     let keys = fields.list(|fields| {
@@ -192,12 +208,13 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(i64, Vec<Record>)> {
         Some((id, fields.text()?.into()))
     })?;
     let texts = fields.list(|fields| Some(fields.text()?.into()))?;
-    let records = fields.list(|fields| record(second, &keys, &texts, fields))?;
+    let records = fields.list(|fields| record(second, has_accounts, &keys, &texts, fields))?;
     fields.0.is_empty().then_some((second, records))
 }
 
 fn record(
     second: i64,
+    has_accounts: bool,
     keys: &[(Uuid, Arc<str>)],
     texts: &[Arc<str>],
     fields: &mut Fields<'_>,
@@ -210,6 +227,10 @@ fn record(
     let error_code = match fields.number()?.checked_sub(1) {
         Some(number) => Some(Box::from(&**texts.get(number)?)),
         None => None,
+    };
+    let account = match has_accounts {
+        true => Arc::clone(texts.get(fields.number()?)?),
+        false => Arc::default(),
     };
     let tokens = Tokens {
         prompt: fields.long()?,
@@ -236,6 +257,7 @@ fn record(
         rpc: Rpc::from_number(rpc)?,
         model_asked: Arc::clone(model_asked),
         model: Arc::clone(model),
+        account,
         ending: Ending::from_number(ending)?,
         error_code,
         tokens,

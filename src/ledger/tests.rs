@@ -26,6 +26,7 @@ pub(super) fn record(key: &str, model: &str, ended_at: UnixMs) -> Record {
         rpc: Rpc::StreamChatCompletion,
         model_asked: "alias".into(),
         model: model.into(),
+        account: "".into(),
         ending: Ending::Finished,
         error_code: None,
         tokens: Tokens {
@@ -160,6 +161,94 @@ async fn groups_are_by_what_is_asked_for() {
 }
 
 #[tokio::test]
+async fn calls_of_several_accounts_are_added_up_by_account_and_the_sums_of_all_stay() {
+    let (store, queries) = memory().await;
+    let day = 20_000 * DAY;
+    let of = |account: &str, model, at| Record {
+        account: account.into(),
+        ..record("env-1", model, at)
+    };
+    let records = [
+        of("one", "a", day),
+        of("one", "b", day + 1),
+        of("two", "a", day + HOUR),
+        of("two", "a", day + DAY),
+        of("", "a", day),
+        of("", "c", day + DAY),
+    ];
+    written(&store, &records).await;
+    let ask = async |grouping, accounts: &[&str]| {
+        let query = UsageQuery {
+            grouping,
+            accounts: accounts.iter().map(|it| (*it).to_owned()).collect(),
+            range: day..day + DAY + HOUR,
+            ..UsageQuery::default()
+        };
+        let rows = queries.usage(&query).await.unwrap();
+        let row = |row: super::UsageRow| {
+            // The histograms are subtracted too.
+            let median = row.sums.durations.percentile(0.5);
+            assert!(
+                median.is_some_and(|ms| (91..=128).contains(&ms)),
+                "{median:?}"
+            );
+            assert_eq!(row.sums.prompt_tokens, 10 * row.sums.calls);
+            let day = row.start.map(|at| (at - day) / DAY);
+            (day, row.account, row.model, row.sums.calls)
+        };
+        rows.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let name = |name: &str| Some(name.to_owned());
+    let by_account = Grouping {
+        by_account: true,
+        ..Grouping::default()
+    };
+    let of_account = |account, calls| (None, name(account), None, calls);
+    assert_eq!(
+        ask(by_account, &[]).await,
+        [
+            of_account("", 2),
+            of_account("one", 2),
+            of_account("two", 2)
+        ]
+    );
+    assert_eq!(
+        ask(by_account, &["two", "three"]).await,
+        [of_account("two", 2)]
+    );
+    let by_model = Grouping {
+        by_model: true,
+        by_account: true,
+        by_time: Some(Grain::Day),
+        ..Grouping::default()
+    };
+    let of_model = |day, model, account| (Some(day), name(account), name(model), 1);
+    assert_eq!(
+        ask(by_model, &[]).await,
+        [
+            of_model(0, "a", ""),
+            of_model(0, "a", "one"),
+            of_model(0, "a", "two"),
+            of_model(0, "b", "one"),
+            of_model(1, "a", "two"),
+            of_model(1, "c", ""),
+        ]
+    );
+    assert_eq!(ask(Grouping::default(), &[]).await, [(None, None, None, 6)]);
+    assert_eq!(
+        ask(Grouping::default(), &["one"]).await,
+        [(None, None, None, 2)]
+    );
+    assert_eq!(ask(Grouping::default(), &["three"]).await, []);
+    let filter = CallFilter {
+        account: name("two"),
+        ..CallFilter::default()
+    };
+    let calls = queries.calls(&filter, Order::OldestFirst, None, 10).await;
+    assert_eq!(calls.unwrap(), records[2..4]);
+}
+
+#[tokio::test]
 async fn a_filter_leaves_out_other_keys_and_models() {
     let (store, queries) = memory().await;
     let mut cancelled = record("env-1", "a", 9);
@@ -176,6 +265,7 @@ async fn a_filter_leaves_out_other_keys_and_models() {
     let filter = CallFilter {
         keys: query.keys,
         model: Some("alias".to_owned()),
+        account: None,
         ending: Some(Ending::Cancelled),
         range: 0..10,
     };

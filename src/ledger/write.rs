@@ -23,6 +23,9 @@ pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// gateways that write the same rows lock them in the same order, and cannot wait for each other.
 type SumKey<'a> = (i64, UnixMs, Uuid, &'a str);
 
+/// What is added up in one row of `featherwire_account_usage`, in the order of its primary key.
+type AccountSumKey<'a> = (i64, UnixMs, &'a str, Uuid, &'a str);
+
 /// The largest number of keys, and of sums, in one statement. Statements with 1, 2, 4 and so on
 /// rows are prepared once.
 const STATEMENT_ROWS_MAX: usize = 256;
@@ -61,21 +64,28 @@ static INSERT_KEYS: LazyLock<Statements> = LazyLock::new(|| {
 });
 
 /// `INSERT` for sums, which are added to those that are there.
-static ADD_SUMS: LazyLock<Statements> = LazyLock::new(|| {
-    let keys = ["grain", "start", "key_id", "model"].map(str::to_owned);
+static ADD_SUMS: LazyLock<Statements> =
+    LazyLock::new(|| add_sums("featherwire_usage", &["grain", "start", "key_id", "model"]));
+
+/// The same for sums by account.
+static ADD_ACCOUNT_SUMS: LazyLock<Statements> = LazyLock::new(|| {
+    let keys = ["grain", "start", "account", "key_id", "model"];
+    add_sums("featherwire_account_usage", &keys)
+});
+
+fn add_sums(table: &'static str, keys: &[&str]) -> Statements {
     let sums: Vec<_> = Sums::columns()
-        .map(|column| format!("{column} = featherwire_usage.{column} + excluded.{column}"))
+        .map(|column| format!("{column} = {table}.{column} + excluded.{column}"))
         .collect();
     let end = format!(
         "ON CONFLICT ({}) DO UPDATE SET {}",
         keys.join(", "),
         sums.join(", ")
     );
-    let columns: Vec<_> = keys.into_iter().chain(Sums::columns()).collect();
-    Statements::new(|rows, has_numbers| {
-        insert("featherwire_usage", &columns, rows, has_numbers, &end)
-    })
-});
+    let keys = keys.iter().map(|key| (*key).to_owned());
+    let columns: Vec<_> = keys.chain(Sums::columns()).collect();
+    Statements::new(|rows, has_numbers| insert(table, &columns, rows, has_numbers, &end))
+}
 
 fn insert(table: &str, columns: &[String], rows: usize, has_numbers: bool, end: &str) -> String {
     let row = |row: usize| {
@@ -161,6 +171,20 @@ pub async fn write(store: &Store, blocks: &[Block]) -> Result<usize, StoreError>
                     let query = sqlx::query_with(ADD_SUMS.get(pool, part.len()), arguments);
                     store.within(STEP_TIMEOUT, query.execute(&mut *transaction)).await?;
                 }
+                // After all sums of the other table, on every gateway.
+                let sums: Vec<_> = add_up_by_account(&new).into_iter().collect();
+                for part in parts(&sums) {
+                    let mut arguments = arguments(pool, part.len() * (5 + SUM_COLUMNS));
+                    for ((hours, start, account, key, model), sums) in part {
+                        add!(arguments, *hours, *start, *account, *key, *model);
+                        for value in sums.values() {
+                            add!(arguments, value);
+                        }
+                    }
+                    let text = ADD_ACCOUNT_SUMS.get(pool, part.len());
+                    let query = sqlx::query_with(text, arguments);
+                    store.within(STEP_TIMEOUT, query.execute(&mut *transaction)).await?;
+                }
                 store.within(STEP_TIMEOUT, transaction.commit()).await?;
                 Ok(new.iter().map(|block| block.records().len()).sum())
             };
@@ -186,6 +210,21 @@ fn add_up<'a>(blocks: &[&'a Block]) -> BTreeMap<SumKey<'a>, Sums> {
         for grain in Grain::ALL {
             let start = grain.start(record.ended_at);
             let key = (grain.hours(), start, record.key_id, &*record.model);
+            sums.entry(key).or_default().add(record);
+        }
+    }
+    sums
+}
+
+/// The sums of those records of `blocks` that have an account.
+fn add_up_by_account<'a>(blocks: &[&'a Block]) -> BTreeMap<AccountSumKey<'a>, Sums> {
+    let mut sums = BTreeMap::<AccountSumKey<'a>, Sums>::new();
+    let records = blocks.iter().flat_map(|block| block.records());
+    for record in records.filter(|record| !record.account.is_empty()) {
+        for grain in Grain::ALL {
+            let start = grain.start(record.ended_at);
+            let account = &*record.account;
+            let key = (grain.hours(), start, account, record.key_id, &*record.model);
             sums.entry(key).or_default().add(record);
         }
     }

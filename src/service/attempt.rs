@@ -89,6 +89,7 @@ async fn ask_at<X: Exchange>(
         let attempts_now =
             attempts.get_or_insert_with(|| account.client.attempts(options, WAIT_WITH_UNITS_MAX));
         call.hold_units(permit.units());
+        turn.note_asked(call, account);
         let sent = X::send(
             &account.client,
             attempts_now,

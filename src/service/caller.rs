@@ -78,6 +78,7 @@ impl Caller {
                 range: span.range(LAST_WEEK_MS)?,
                 keys: vec![id.unwrap_or_else(|| fixed_id(identity.name()))],
                 models: Vec::new(),
+                accounts: Vec::new(),
             };
             let queries = queries(&self.queries)?;
             // Never closed.

@@ -34,6 +34,8 @@ pub(super) struct Subject {
     /// Tells whether there is a model that has not answered. A name that no model has would have
     /// sums of its own.
     catalogue: Option<Arc<Snapshot>>,
+    /// The account that was asked last. `None` if the gateway has one account.
+    account: Option<Arc<str>>,
     upstream_request_id: Option<Box<str>>,
 }
 
@@ -95,6 +97,11 @@ impl Call {
         let mut subject = self.subject();
         subject.model = Some(Arc::clone(model));
         subject.upstream_request_id = id.map(limited);
+    }
+
+    /// Notes that `account` is asked now, one of several.
+    pub(super) fn note_account(&self, account: &Arc<str>) {
+        self.subject().account = Some(Arc::clone(account));
     }
 
     /// What the call has used, if it ends so.
@@ -182,6 +189,7 @@ impl Call {
             rpc,
             model_asked: subject.asked.unwrap_or_default(),
             model,
+            account: subject.account.unwrap_or_default(),
             ending,
             error_code: error.map(|error| limited(error.code())),
             tokens: used.tokens,

@@ -45,6 +45,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0001_keys"),
     migration!("0002_spending"),
     migration!("0003_ledger"),
+    migration!("0004_account_usage"),
 ];
 
 /// What [`Store::migrate`] did.

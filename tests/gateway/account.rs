@@ -16,7 +16,7 @@ async fn plan_and_units_are_the_same_at_both_doors() {
     let gateway = Gateway::to(emulator.address).await;
     let mut client = AccountServiceClient::new(gateway.channel().await);
     let plan = client
-        .get_plan(GetPlanRequest {})
+        .get_plan(GetPlanRequest::default())
         .await
         .unwrap()
         .into_inner();
@@ -106,7 +106,7 @@ async fn no_limit_and_an_unknown_limit_are_different() {
             let gateway = Gateway::to(upstream.address).await;
             let mut client = AccountServiceClient::new(gateway.channel().await);
             let came = client
-                .get_plan(GetPlanRequest {})
+                .get_plan(GetPlanRequest::default())
                 .await
                 .unwrap()
                 .into_inner();

@@ -6,6 +6,7 @@ use featherwire::{
     config::{Account, Glob},
     emulator::EmulatorConfig,
     error::Kind,
+    ledger::Ledger,
     proto::v1::{WatchConcurrencyRequest, account_service_client::AccountServiceClient},
     server::Outcome,
 };
@@ -22,6 +23,7 @@ use crate::support::{
 
 mod pins;
 mod refusals;
+mod usage;
 
 /// The time for which an account that was refused is not asked.
 const CIRCUIT_WAIT: Duration = Duration::from_secs(10);
@@ -52,8 +54,13 @@ fn limited_to(models: &[&str], account: Account) -> Account {
 
 /// A gateway with these accounts.
 async fn gateway(accounts: impl Into<Vec<Account>>) -> Gateway {
+    gateway_with(accounts, Ledger::default()).await
+}
+
+/// The same, which records its calls in `ledger`.
+async fn gateway_with(accounts: impl Into<Vec<Account>>, ledger: Ledger) -> Gateway {
     let nowhere = "127.0.0.1:9".parse().unwrap();
-    Gateway::with(nowhere, |config| {
+    Gateway::recorded(nowhere, ledger, |config| {
         config.upstream.featherless_api_key = None;
         config.units.units = None;
         config.models.circuit_wait = CIRCUIT_WAIT;

@@ -245,7 +245,10 @@ async fn an_empty_success_is_not_an_answer() {
                 })
                 .await
                 .unwrap_err(),
-            account.get_plan(GetPlanRequest {}).await.unwrap_err(),
+            account
+                .get_plan(GetPlanRequest::default())
+                .await
+                .unwrap_err(),
             account
                 .get_concurrency(GetConcurrencyRequest {})
                 .await

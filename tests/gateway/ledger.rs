@@ -21,13 +21,13 @@ use uuid::Uuid;
 use crate::support::{MODEL, poll, program::Folder};
 
 /// A ledger in memory, and what it knows.
-struct Book {
-    writer: Writer,
-    queries: Queries,
+pub struct Book {
+    pub writer: Writer,
+    pub queries: Queries,
 }
 
 impl Book {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
         store.migrate().await.unwrap();
         Self {
@@ -37,7 +37,7 @@ impl Book {
     }
 
     /// All records, when there are so many.
-    async fn records(&self, number: usize) -> Vec<Record> {
+    pub async fn records(&self, number: usize) -> Vec<Record> {
         records(&self.queries, number).await
     }
 }
@@ -91,6 +91,7 @@ fn some_record(ledger: &Ledger) -> Record {
         rpc: ledger::Rpc::CreateChatCompletion,
         model_asked: MODEL.into(),
         model: MODEL.into(),
+        account: "".into(),
         ending: Ending::Finished,
         error_code: None,
         tokens: ledger::Tokens {

@@ -21,7 +21,8 @@ pub(super) fn groups(grouping: Grouping) -> Vec<i32> {
     });
     let key = grouping.by_key.then_some(UsageGroup::Key);
     let model = grouping.by_model.then_some(UsageGroup::Model);
-    let groups = [key, model, time].into_iter().flatten();
+    let account = grouping.by_account.then_some(UsageGroup::Account);
+    let groups = [key, model, account, time].into_iter().flatten();
     groups.map(i32::from).collect()
 }
 
@@ -76,6 +77,7 @@ fn known(call: CallRecord) -> Option<Record> {
         rpc: Rpc::from_name(&call.rpc)?,
         model_asked: call.model_asked.into(),
         model: call.model.into(),
+        account: call.account.into(),
         ending: Ending::from_name(&call.ending)?,
         error_code: text(call.error_code),
         tokens: Tokens {

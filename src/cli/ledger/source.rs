@@ -102,6 +102,7 @@ impl Source {
                     by: remote::groups(query.grouping),
                     keys: keys.to_vec(),
                     models: query.models,
+                    accounts: query.accounts,
                     start_time: remote::start(&query.range),
                     end_time: remote::end(&query.range),
                     ..QueryUsageRequest::default()
@@ -239,6 +240,7 @@ async fn export(
 ) -> Result<(), Failure> {
     let ListCallsRequest {
         model,
+        account,
         ending,
         start_time,
         end_time,
@@ -247,6 +249,7 @@ async fn export(
     } = list(filter);
     let request = ExportCallsRequest {
         model,
+        account,
         ending,
         start_time,
         end_time,
@@ -271,6 +274,7 @@ fn list(filter: &Filter) -> ListCallsRequest {
     let calls = &filter.calls;
     ListCallsRequest {
         model: calls.model.clone().unwrap_or_default(),
+        account: calls.account.clone().unwrap_or_default(),
         ending: calls.ending.map_or("", |ending| ending.name()).to_owned(),
         start_time: remote::start(&calls.range),
         end_time: Some(remote::end(&calls.range).unwrap_or(LATEST)),

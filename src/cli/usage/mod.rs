@@ -44,6 +44,10 @@ pub struct Usage {
     #[arg(long, value_name = "MODEL,…", value_delimiter = ',')]
     model: Vec<String>,
 
+    /// Only calls of these accounts of a gateway with several, comma-separated
+    #[arg(long, value_name = "ACCOUNT,…", value_delimiter = ',')]
+    account: Vec<String>,
+
     /// How it is printed
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
@@ -62,6 +66,8 @@ enum By {
     Key,
     /// A row for each model
     Model,
+    /// A row for each account of a gateway with several
+    Account,
     /// A row for each day in UTC
     Day,
     /// A row for each hour
@@ -96,14 +102,16 @@ impl Usage {
             grouping: Grouping {
                 by_key: self.by == By::Key,
                 by_model: self.by == By::Model,
+                by_account: self.by == By::Account,
                 by_time: match self.by {
                     By::Day => Some(Grain::Day),
                     By::Hour => Some(Grain::Hour),
-                    By::Key | By::Model => None,
+                    By::Key | By::Model | By::Account => None,
                 },
             },
             keys: Vec::new(),
             models: self.model,
+            accounts: self.account,
             range: self.since..self.until.unwrap_or(ALL_TIME.end),
         };
         let (rows, total) = source.usage(&self.key, query).await?;

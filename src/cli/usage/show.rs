@@ -25,6 +25,8 @@ struct RowJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<String>,
     calls: i64,
     failed: i64,
@@ -51,6 +53,7 @@ impl<'a> RowJson<'a> {
             key: is_by_key.then_some(&*row.key),
             key_id: is_by_key.then_some(&*row.key_id),
             model: (by == By::Model).then_some(&*row.model),
+            account: (by == By::Account).then_some(&*row.account),
             start: row.start_time.map(|at| rfc3339(unix_ms(at))),
             calls: row.calls,
             failed: row.failed,
@@ -84,7 +87,8 @@ pub(super) fn json(rows: &[UsageRow], by: By) -> Result<String, Failure> {
 /// The same members as columns, after a line with their names.
 pub(super) fn csv(rows: &[UsageRow], by: By) -> String {
     let mut csv = String::new();
-    let is_number = |name: &String| !["key", "key_id", "model", "start"].contains(&name.as_str());
+    let texts = ["key", "key_id", "model", "account", "start"];
+    let is_number = |name: &String| !texts.contains(&name.as_str());
     // It has the members of all rows.
     let first = UsageRow {
         start_time: matches!(by, By::Day | By::Hour).then(Timestamp::default),
@@ -136,7 +140,7 @@ pub(super) fn table(rows: &[UsageRow], total: &UsageRow, by: By, columns: Option
         .into_iter()
         .zip(rows)
         .collect();
-    if matches!(by, By::Key | By::Model) {
+    if matches!(by, By::Key | By::Model | By::Account) {
         named.sort_by_key(|(_, row)| std::cmp::Reverse((ms(row.unit_seconds), row.calls)));
     }
     let width = longest(named.iter().map(|(name, _)| name.as_str())).max("total".len());
@@ -178,6 +182,8 @@ fn name(row: &UsageRow, by: By) -> String {
         By::Key => row.key.clone(),
         By::Model if row.model.is_empty() => "(no model)".to_owned(),
         By::Model => row.model.clone(),
+        By::Account if row.account.is_empty() => "(no account)".to_owned(),
+        By::Account => row.account.clone(),
         By::Day | By::Hour => {
             let start = row.start_time.map(unix_ms).map(rfc3339).unwrap_or_default();
             // Without the seconds, and a day without its time.
@@ -199,6 +205,7 @@ mod tests {
             key: name.to_owned(),
             key_id: "an-id".to_owned(),
             model: name.to_owned(),
+            account: name.to_owned(),
             start_time: Some(Timestamp {
                 seconds: day * 86_400,
                 nanos: 0,
@@ -215,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_table_fits_a_terminal_and_is_whole_elsewhere() {
-        for by in [By::Key, By::Model, By::Day, By::Hour] {
+        for by in [By::Key, By::Model, By::Account, By::Day, By::Hour] {
             for name_chars in [1, 5, 7, 12, 24, 25, 26, 27, 28, 60, 100] {
                 let name = "n".repeat(name_chars);
                 let rows = [row(&name, 1), row("b", 2)];
@@ -224,7 +231,7 @@ mod tests {
                     let widest = longest(table.lines());
                     assert!(widest < columns, "{by:?} {name_chars}: {widest}\n{table}");
                     assert_eq!(table.lines().count(), 4);
-                    if matches!(by, By::Key | By::Model) {
+                    if matches!(by, By::Key | By::Model | By::Account) {
                         assert_eq!(table.contains(&name), name_chars < columns - NUMBERS);
                     }
                 }
@@ -236,7 +243,7 @@ mod tests {
 
     #[test]
     fn csv_without_rows_has_the_names_of_its_columns() {
-        for by in [By::Key, By::Model, By::Day, By::Hour] {
+        for by in [By::Key, By::Model, By::Account, By::Day, By::Hour] {
             let some = csv(&[row("app", 1)], by);
             let none = csv(&[], by);
             assert_eq!(

@@ -23,6 +23,8 @@ pub struct CallFilter {
     pub keys: Vec<Uuid>,
     /// Only the calls of this model, as it was asked for or as it answered.
     pub model: Option<String>,
+    /// Only the calls of this account.
+    pub account: Option<String>,
     /// Only calls that ended so.
     pub ending: Option<Ending>,
     /// When they ended.
@@ -34,6 +36,7 @@ impl Default for CallFilter {
         Self {
             keys: Vec::new(),
             model: None,
+            account: None,
             ending: None,
             range: ALL_TIME,
         }
@@ -194,6 +197,10 @@ impl CallFilter {
         self.range.contains(&record.ended_at)
             && (self.keys.is_empty() || self.keys.contains(&record.key_id))
             && self.model.as_ref().is_none_or(has_model)
+            && self
+                .account
+                .as_ref()
+                .is_none_or(|it| **it == *record.account)
             && self.ending.is_none_or(|ending| ending == record.ending)
     }
 }

@@ -1,4 +1,4 @@
-//! What the database knows of calls: sums by key, model and time, and single calls.
+//! What the database knows of calls: sums by key, model, account and time, and single calls.
 
 mod calls;
 mod usage;

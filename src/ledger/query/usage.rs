@@ -1,4 +1,4 @@
-//! Sums of calls by key, model and time.
+//! Sums of calls by key, model, account and time.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,6 +31,8 @@ pub struct Grouping {
     pub by_key: bool,
     /// A sum for each model.
     pub by_model: bool,
+    /// A sum for each account of a gateway with several.
+    pub by_account: bool,
     /// A sum for each hour or for each day.
     pub by_time: Option<Grain>,
 }
@@ -44,6 +46,8 @@ pub struct UsageQuery {
     pub keys: Vec<Uuid>,
     /// Only the calls of these models. Empty: of all models.
     pub models: Vec<String>,
+    /// Only the calls of these accounts. Empty: of all accounts, and those that asked none.
+    pub accounts: Vec<String>,
     /// When they ended. An hour that is in the range in part counts as a whole.
     pub range: Range<UnixMs>,
 }
@@ -54,6 +58,7 @@ impl Default for UsageQuery {
             grouping: Grouping::default(),
             keys: Vec::new(),
             models: Vec::new(),
+            accounts: Vec::new(),
             range: ALL_TIME,
         }
     }
@@ -68,6 +73,9 @@ pub struct UsageRow {
     pub key_name: Option<String>,
     /// The model, if the sums are by model. Empty for calls that no known model was asked for.
     pub model: Option<String>,
+    /// The account, if the sums are by account. Empty for calls that asked none, and for those of a
+    /// gateway with one account.
+    pub account: Option<String>,
     /// When the hour or the day begins, if the sums are by time.
     pub start: Option<UnixMs>,
     /// The sums.
@@ -105,11 +113,11 @@ impl From<StoreError> for UsageError {
 }
 
 /// What a group is found by, in the order of the result.
-type Group = (Option<UnixMs>, Option<Uuid>, Option<String>);
+type Group = (Option<UnixMs>, Option<Uuid>, Option<String>, Option<String>);
 
 impl Queries {
     /// Adds up calls, from the sums by hour and by day. The groups are in the order of their time,
-    /// then of the name of their key, then of their model. Without calls there is no group.
+    /// then of the name of their key, then of their model and account. Without calls there is no group.
     ///
     /// # Errors
     /// [`UsageError::TooManyGroups`], and those of the database.
@@ -130,10 +138,11 @@ impl Queries {
         } else {
             HashMap::new()
         };
-        let row = |((start, key_id, model), sums): (Group, Sums)| UsageRow {
+        let row = |((start, key_id, model, account), sums): (Group, Sums)| UsageRow {
             key_id,
             key_name: key_id.map(|id| name_of(id, &names)),
             model,
+            account,
             start,
             sums,
         };
@@ -180,8 +189,8 @@ async fn sums(
         for id in &query.keys {
             statement = statement.bind(*id);
         }
-        for model in &query.models {
-            statement = statement.bind(model.clone());
+        for name in query.models.iter().chain(&query.accounts) {
+            statement = statement.bind(name.clone());
         }
         let rows = statement.fetch(pool);
         // Read one by one: a row of the database takes ten times the memory.
@@ -190,46 +199,85 @@ async fn sums(
 }
 
 /// The statement for `query`: its parameters are the grain, the beginning and the end of the span,
-/// the keys and the models.
+/// the keys, the models and the accounts.
 fn statement(query: &UsageQuery) -> String {
     let Grouping {
         by_key,
         by_model,
+        by_account,
         by_time,
     } = query.grouping;
     let mut groups = Vec::new();
     if let Some(grain) = by_time {
         groups.push(format!("start - start % {}", grain.ms()));
     }
-    if by_key {
-        groups.push("key_id".to_owned());
-    }
-    if by_model {
-        groups.push("model".to_owned());
-    }
+    let names = [
+        (by_key, "key_id"),
+        (by_model, "model"),
+        (by_account, "account"),
+    ];
+    let names = names.into_iter().filter(|(is_chosen, _)| *is_chosen);
+    groups.extend(names.map(|(_, name)| name.to_owned()));
     let columns = Sums::columns().map(|column| format!("CAST(SUM({column}) AS BIGINT)"));
     let selected: Vec<_> = groups.iter().cloned().chain(columns).collect();
     let mut text = format!(
-        "SELECT {} FROM featherwire_usage WHERE grain = $1 AND start >= $2 AND start < $3",
-        selected.join(", ")
+        "SELECT {} FROM {}",
+        selected.join(", "),
+        source(query, &passing(query))
     );
+    if !groups.is_empty() {
+        let places: Vec<_> = (1..=groups.len()).map(|place| place.to_string()).collect();
+        // Writing to a String can't fail.
+        let _ = write!(text, " GROUP BY {}", places.join(", "));
+    }
+    // With one more there are too many. Without calls there is no row.
+    let limit = GROUPS_MAX + 1;
+    let _ = write!(text, " HAVING SUM(calls) > 0 LIMIT {limit}");
+    text
+}
+
+/// The rows that are added up, those that are `passing`.
+///
+/// One table has all calls, the other one those of accounts. A call without an account is one of the
+/// first table that the second does not have, so the second is subtracted there.
+fn source(query: &UsageQuery, passing: &str) -> String {
+    if !query.accounts.is_empty() {
+        return format!("featherwire_account_usage WHERE {passing}");
+    }
+    if !query.grouping.by_account {
+        return format!("featherwire_usage WHERE {passing}");
+    }
+    let part = |account: &str, sign: &str, table: &str| {
+        let columns = Sums::columns().map(|column| format!("{sign}{column} AS {column}"));
+        let columns: Vec<_> = columns.collect();
+        format!(
+            "SELECT start, key_id, model, {account} AS account, {} FROM {table} WHERE {passing}",
+            columns.join(", ")
+        )
+    };
+    let parts = [
+        part("account", "", "featherwire_account_usage"),
+        part("''", "", "featherwire_usage"),
+        part("''", "-", "featherwire_account_usage"),
+    ];
+    format!("({}) AS parts", parts.join(" UNION ALL "))
+}
+
+/// The condition for rows that `query` asks for.
+fn passing(query: &UsageQuery) -> String {
+    let mut text = "grain = $1 AND start >= $2 AND start < $3".to_owned();
     let mut parameters = 4..;
-    for (column, count) in [("key_id", query.keys.len()), ("model", query.models.len())] {
+    for (column, count) in [
+        ("key_id", query.keys.len()),
+        ("model", query.models.len()),
+        ("account", query.accounts.len()),
+    ] {
         let names = parameters.by_ref().take(count);
         let names: Vec<_> = names.map(|number| format!("${number}")).collect();
         if !names.is_empty() {
             // Writing to a String can't fail.
             let _ = write!(text, " AND {column} IN ({})", names.join(", "));
         }
-    }
-    if groups.is_empty() {
-        // Without calls there is no row.
-        text.push_str(" HAVING COUNT(*) > 0");
-    } else {
-        let places: Vec<_> = (1..=groups.len()).map(|place| place.to_string()).collect();
-        // With one more there are too many.
-        let limit = GROUPS_MAX + 1;
-        let _ = write!(text, " GROUP BY {} LIMIT {limit}", places.join(", "));
     }
     text
 }
@@ -256,9 +304,13 @@ where
         true => Some(row.try_get(next())?),
         false => None,
     };
+    let account = match grouping.by_account {
+        true => Some(row.try_get(next())?),
+        false => None,
+    };
     let values = places.take(SUM_COLUMNS).map(|place| row.try_get(place));
     let values = values.collect::<sqlx::Result<Vec<i64>>>()?;
-    Ok(((start, key, model), Sums::from_values(values)))
+    Ok(((start, key, model, account), Sums::from_values(values)))
 }
 
 #[cfg(test)]

@@ -169,6 +169,13 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Notes for the record of `call` that `account` is asked, if there are several.
+    pub(in crate::service) fn note_asked(&self, call: &Call, account: &UpstreamAccount) {
+        if self.accounts.list().len() > 1 {
+            call.note_account(&account.name);
+        }
+    }
+
     /// Records that `account` answers with the model.
     pub(in crate::service) fn record_answer(&self, account: &UpstreamAccount) {
         if self.accounts.list().len() > 1 {

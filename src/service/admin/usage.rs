@@ -29,13 +29,14 @@ pub struct AdminUsage {
     queries: Option<Queries>,
 }
 
-/// The largest number of keys, and of models, in a request. Each is a parameter of a statement.
+/// The largest number of keys, of models, and of accounts, in a request. Each is a parameter of a statement.
 const NAMED_MAX: usize = 100;
 
 /// The filter of a request for calls.
 struct Question {
     keys: Vec<String>,
     model: String,
+    account: String,
     ending: String,
     span: Span,
 }
@@ -74,6 +75,7 @@ impl AdminUsage {
                 range: span.range(LAST_WEEK_MS)?,
                 keys: keys_named(queries, &named("keys", request.key, request.keys)?).await?,
                 models: named("models", request.model, request.models)?,
+                accounts: named("accounts", request.account, request.accounts)?,
             };
             let rows = queries.usage(&query).await?;
             let (rows, total) = usage_query::rows(&rows);
@@ -94,10 +96,11 @@ impl AdminUsage {
         let list = async {
             let size = paging::size(request.page_size)?;
             let text = format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
                 request.key,
                 request.keys,
                 request.model,
+                request.account,
                 request.ending,
                 request.start_time,
                 request.end_time,
@@ -108,6 +111,7 @@ impl AdminUsage {
             let question = Question {
                 keys: named("keys", request.key, request.keys)?,
                 model: request.model,
+                account: request.account,
                 ending: request.ending,
                 span: Span {
                     start_time: request.start_time,
@@ -149,6 +153,7 @@ impl AdminUsage {
             let question = Question {
                 keys: named("keys", request.key, request.keys)?,
                 model: request.model,
+                account: request.account,
                 ending: request.ending,
                 span: Span {
                     start_time: request.start_time,
@@ -244,6 +249,7 @@ impl Question {
             range: self.span.clone().range(crate::keys::clock::now())?,
             keys: keys_named(queries, &self.keys).await?,
             model: Some(self.model.clone()).filter(|model| !model.is_empty()),
+            account: Some(self.account.clone()).filter(|account| !account.is_empty()),
             ending,
         })
     }
@@ -300,6 +306,7 @@ fn record(record: &Record) -> CallRecord {
         rpc: record.rpc.name().to_owned(),
         model_asked: record.model_asked.to_string(),
         model: record.model.to_string(),
+        account: record.account.to_string(),
         ending: record.ending.name().to_owned(),
         error_code: text(&record.error_code),
         prompt_tokens: number(tokens.prompt),

@@ -82,11 +82,15 @@ pub(in crate::service) fn grouping(by: &[i32], default: Grouping) -> Result<Grou
                 grouping.by_model = true;
                 continue;
             }
+            Ok(UsageGroup::Account) => {
+                grouping.by_account = true;
+                continue;
+            }
             Ok(UsageGroup::Hour) => Grain::Hour,
             Ok(UsageGroup::Day) => Grain::Day,
             Ok(UsageGroup::Unspecified) | Err(_) => {
-                let problem = "expected USAGE_GROUP_KEY, USAGE_GROUP_MODEL, USAGE_GROUP_HOUR or \
-                               USAGE_GROUP_DAY";
+                let problem = "expected USAGE_GROUP_KEY, USAGE_GROUP_MODEL, USAGE_GROUP_ACCOUNT, \
+                               USAGE_GROUP_HOUR or USAGE_GROUP_DAY";
                 return Err(Error::invalid("by", problem));
             }
         };
@@ -120,6 +124,7 @@ fn row(row: &UsageRow) -> v1::UsageRow {
         key: row.key_name.clone().unwrap_or_default(),
         key_id: row.key_id.map(|id| id.to_string()).unwrap_or_default(),
         model: row.model.clone().unwrap_or_default(),
+        account: row.account.clone().unwrap_or_default(),
         start_time: row.start.map(timestamp),
         ..sums(&row.sums)
     }

@@ -64,6 +64,7 @@ async fn usage_and_calls_are_the_same_at_a_gateway_as_at_its_database() {
                 let ending = Ending::ALL[number as usize % 7 % 3];
                 let key = keys[number as usize % 5 % 3];
                 Record {
+                    account: ["", "one", "two"][number as usize % 11 % 3].into(),
                     duration_ms: u64::from(number * number / 10),
                     unit_ms: u64::from(number) * 7,
                     first_token_ms: (number % 2 == 0).then_some(u64::from(number)),
@@ -86,6 +87,19 @@ async fn usage_and_calls_are_the_same_at_a_gateway_as_at_its_database() {
             &["usage", "--format", "csv"],
             &["usage", "--by", "model", "--since", "30d"],
             &["usage", "--by", "model", "--json"],
+            &["usage", "--by", "account", "--since", "30d"],
+            &["usage", "--by", "account", "--key", "app", "--json"],
+            &[
+                "usage",
+                "--by",
+                "account",
+                "--account",
+                "two,one",
+                "--format",
+                "csv",
+            ],
+            &["usage", "--by", "model", "--account", "one"],
+            &["usage", "--account", "three"],
             &["usage", "--by", "day"],
             &["usage", "--by", "hour", "--format", "csv"],
             &["usage", "--key", "app,env-1"],
@@ -102,6 +116,7 @@ async fn usage_and_calls_are_the_same_at_a_gateway_as_at_its_database() {
             &["calls", "--limit", "1", "--since", "12h"],
             &["calls", "--key", "app,env-1", "--model", "a/b", "--json"],
             &["calls", "--end", "failed", "--limit", "7"],
+            &["calls", "--account", "two", "--json"],
             &["calls", "--end", "cancelled", "--since", "2099-01-01"],
         ] {
             let (here, there) = (
@@ -114,6 +129,24 @@ async fn usage_and_calls_are_the_same_at_a_gateway_as_at_its_database() {
         }
         let total = here(&["usage"]).await.out;
         assert!(total.contains("total") && total.contains("1100"), "{total}");
+        let by_account = here(&["usage", "--by", "account", "--format", "csv"])
+            .await
+            .out;
+        let mut lines = by_account.lines();
+        assert!(
+            lines.next().unwrap().starts_with("account,"),
+            "{by_account}"
+        );
+        let names: Vec<_> = lines.map(|line| line.split(',').next().unwrap()).collect();
+        assert_eq!(names, ["", "one", "two"]);
+        let calls = here(&["calls", "--account", "two", "--json"]).await.out;
+        let calls: Value = serde_json::from_str(&calls).unwrap();
+        let calls = calls.as_array().unwrap();
+        assert_eq!(calls.len(), 20);
+        assert!(
+            calls.iter().all(|call| call["account"] == "two"),
+            "{calls:?}"
+        );
     }
 }
 

@@ -36,7 +36,7 @@ async fn a_wrong_time_or_word_is_told_the_forms_that_are_taken() {
     for (path, words) in [
         (
             "usage?by=week",
-            "by[0]: expected one of key, model, hour, day (or USAGE_GROUP_KEY, ",
+            "by[0]: expected one of key, model, hour, day, account (or USAGE_GROUP_KEY, ",
         ),
         (
             "keys?state=activ",

@@ -29,6 +29,7 @@ pub fn record(key: (Uuid, &str), model: &str, ending: Ending, ended_at: i64) -> 
         rpc: Rpc::CreateChatCompletion,
         model_asked: model.into(),
         model: model.into(),
+        account: "".into(),
         ending,
         error_code: (ending == Ending::Failed).then(|| "no_capacity".into()),
         tokens: Tokens {
@@ -60,6 +61,13 @@ pub async fn write(database: &Database, records: &[Record]) {
     store.close().await;
 }
 
+fn of(account: &str, record: Record) -> Record {
+    Record {
+        account: account.into(),
+        ..record
+    }
+}
+
 pub fn now() -> i64 {
     featherwire::clock::now()
 }
@@ -84,9 +92,9 @@ async fn calls_are_added_up_listed_and_exported() {
         write(
             &database,
             &[
-                record(of_app, "a/b", Ending::Finished, at),
-                record(of_app, "a/b", Ending::Failed, at + 1),
-                record(of_app, "c/d", Ending::Cancelled, at + 2),
+                of("one", record(of_app, "a/b", Ending::Finished, at)),
+                of("one", record(of_app, "a/b", Ending::Failed, at + 1)),
+                of("two", record(of_app, "c/d", Ending::Cancelled, at + 2)),
                 record(env, "a/b", Ending::Finished, at + 3),
                 record(of_app, "a/b", Ending::Finished, old),
             ],
@@ -128,6 +136,17 @@ async fn calls_are_added_up_listed_and_exported() {
             calls(&by_model, "model"),
             [pair("a/b", "2"), pair("c/d", "1")]
         );
+        let by_account = usage("by=account,model&since=1d").await;
+        let rows = by_account["rows"].as_array().unwrap().iter();
+        let rows: Vec<_> = rows
+            .map(|row| (text(row, "model"), text(row, "account"), text(row, "calls")))
+            .collect();
+        assert_eq!(
+            rows,
+            [("a/b", "", "1"), ("a/b", "one", "2"), ("c/d", "two", "1")]
+        );
+        let of_account = usage("account=one&accounts=two&by=key&since=1d").await;
+        assert_eq!(calls(&of_account, "key"), [pair("app", "3")]);
         let both = usage("by=key,day&since=3650d&model=a/b").await;
         assert_eq!(both["rows"].as_array().unwrap().len(), 3);
         assert!(both["rows"][0]["startTime"].is_string());
@@ -151,6 +170,10 @@ async fn calls_are_added_up_listed_and_exported() {
         let failed = list("ending=failed").await;
         assert_eq!(text(&failed["calls"][0], "errorCode"), "no_capacity");
         assert_eq!(failed["calls"].as_array().unwrap().len(), 1);
+        let of_account = list("account=one").await;
+        let of_account = of_account["calls"].as_array().unwrap();
+        assert_eq!(of_account.len(), 2);
+        assert!(of_account.iter().all(|it| text(it, "account") == "one"));
 
         let export = http()
             .get(format!("{}/admin/v1/calls:export?key={id}", admin.address))

@@ -17,7 +17,7 @@ const _ = grpc.SupportPackageIsVersion7
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type UsageServiceClient interface {
-	// Adds up calls by key, model and time.
+	// Adds up calls by key, model, account and time.
 	QueryUsage(ctx context.Context, in *QueryUsageRequest, opts ...grpc.CallOption) (*QueryUsageResponse, error)
 	// Lists single calls, newest first, a page at a time.
 	ListCalls(ctx context.Context, in *ListCallsRequest, opts ...grpc.CallOption) (*ListCallsResponse, error)
@@ -87,7 +87,7 @@ func (x *usageServiceExportCallsClient) Recv() (*ExportCallsResponse, error) {
 // All implementations must embed UnimplementedUsageServiceServer
 // for forward compatibility
 type UsageServiceServer interface {
-	// Adds up calls by key, model and time.
+	// Adds up calls by key, model, account and time.
 	QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error)
 	// Lists single calls, newest first, a page at a time.
 	ListCalls(context.Context, *ListCallsRequest) (*ListCallsResponse, error)

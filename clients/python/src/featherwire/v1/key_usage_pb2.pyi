@@ -34,6 +34,8 @@ class _UsageGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageGroup
     """A row for each hour."""
     USAGE_GROUP_DAY: _UsageGroup.ValueType  # 4
     """A row for each day in UTC."""
+    USAGE_GROUP_ACCOUNT: _UsageGroup.ValueType  # 5
+    """A row for each account of a gateway with several."""
 
 class UsageGroup(_UsageGroup, metaclass=_UsageGroupEnumTypeWrapper):
     """By what calls are added up."""
@@ -48,6 +50,8 @@ USAGE_GROUP_HOUR: UsageGroup.ValueType  # 3
 """A row for each hour."""
 USAGE_GROUP_DAY: UsageGroup.ValueType  # 4
 """A row for each day in UTC."""
+USAGE_GROUP_ACCOUNT: UsageGroup.ValueType  # 5
+"""A row for each account of a gateway with several."""
 Global___UsageGroup: _TypeAlias = UsageGroup  # noqa: Y015
 
 @_typing.final
@@ -78,6 +82,7 @@ class UsageRow(_message.Message):
     FIRST_TOKEN_P99_MS_FIELD_NUMBER: _builtins.int
     DURATION_P95_MS_FIELD_NUMBER: _builtins.int
     FIRST_TOKEN_P95_MS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The name of the key, if the calls are added up by key."""
     key_id: _builtins.str
@@ -120,6 +125,10 @@ class UsageRow(_message.Message):
     """The 95th percentile of the durations of calls, in milliseconds."""
     first_token_p95_ms: _builtins.int
     """The 95th percentile of the times to the first token, in milliseconds."""
+    account: _builtins.str
+    """The account that was asked last, if the calls are added up by account. Empty for calls that asked no account, and for those of
+    a gateway with one account.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """The beginning of the hour or the day, if the calls are added up by time."""
@@ -149,10 +158,11 @@ class UsageRow(_message.Message):
         first_token_p99_ms: _builtins.int | None = ...,
         duration_p95_ms: _builtins.int | None = ...,
         first_token_p95_ms: _builtins.int | None = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_p50_ms", b"_duration_p50_ms", "_duration_p90_ms", b"_duration_p90_ms", "_duration_p95_ms", b"_duration_p95_ms", "_duration_p99_ms", b"_duration_p99_ms", "_first_token_p50_ms", b"_first_token_p50_ms", "_first_token_p90_ms", b"_first_token_p90_ms", "_first_token_p95_ms", b"_first_token_p95_ms", "_first_token_p99_ms", b"_first_token_p99_ms", "duration_p50_ms", b"duration_p50_ms", "duration_p90_ms", b"duration_p90_ms", "duration_p95_ms", b"duration_p95_ms", "duration_p99_ms", b"duration_p99_ms", "first_token_p50_ms", b"first_token_p50_ms", "first_token_p90_ms", b"first_token_p90_ms", "first_token_p95_ms", b"first_token_p95_ms", "first_token_p99_ms", b"first_token_p99_ms", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_p50_ms", b"_duration_p50_ms", "_duration_p90_ms", b"_duration_p90_ms", "_duration_p95_ms", b"_duration_p95_ms", "_duration_p99_ms", b"_duration_p99_ms", "_first_token_p50_ms", b"_first_token_p50_ms", "_first_token_p90_ms", b"_first_token_p90_ms", "_first_token_p95_ms", b"_first_token_p95_ms", "_first_token_p99_ms", b"_first_token_p99_ms", "cached_tokens", b"cached_tokens", "calls", b"calls", "cancelled", b"cancelled", "completion_tokens", b"completion_tokens", "counted", b"counted", "duration_p50_ms", b"duration_p50_ms", "duration_p90_ms", b"duration_p90_ms", "duration_p95_ms", b"duration_p95_ms", "duration_p99_ms", b"duration_p99_ms", "failed", b"failed", "first_token_p50_ms", b"first_token_p50_ms", "first_token_p90_ms", b"first_token_p90_ms", "first_token_p95_ms", b"first_token_p95_ms", "first_token_p99_ms", b"first_token_p99_ms", "key", b"key", "key_id", b"key_id", "model", b"model", "prompt_tokens", b"prompt_tokens", "reasoning_tokens", b"reasoning_tokens", "start_time", b"start_time", "unit_seconds", b"unit_seconds", "waited_ms", b"waited_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_p50_ms", b"_duration_p50_ms", "_duration_p90_ms", b"_duration_p90_ms", "_duration_p95_ms", b"_duration_p95_ms", "_duration_p99_ms", b"_duration_p99_ms", "_first_token_p50_ms", b"_first_token_p50_ms", "_first_token_p90_ms", b"_first_token_p90_ms", "_first_token_p95_ms", b"_first_token_p95_ms", "_first_token_p99_ms", b"_first_token_p99_ms", "account", b"account", "cached_tokens", b"cached_tokens", "calls", b"calls", "cancelled", b"cancelled", "completion_tokens", b"completion_tokens", "counted", b"counted", "duration_p50_ms", b"duration_p50_ms", "duration_p90_ms", b"duration_p90_ms", "duration_p95_ms", b"duration_p95_ms", "duration_p99_ms", b"duration_p99_ms", "failed", b"failed", "first_token_p50_ms", b"first_token_p50_ms", "first_token_p90_ms", b"first_token_p90_ms", "first_token_p95_ms", b"first_token_p95_ms", "first_token_p99_ms", b"first_token_p99_ms", "key", b"key", "key_id", b"key_id", "model", b"model", "prompt_tokens", b"prompt_tokens", "reasoning_tokens", b"reasoning_tokens", "start_time", b"start_time", "unit_seconds", b"unit_seconds", "waited_ms", b"waited_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__duration_p50_ms: _TypeAlias = _typing.Literal["duration_p50_ms"]  # noqa: Y015
     _WhichOneofArgType__duration_p50_ms: _TypeAlias = _typing.Literal["_duration_p50_ms", b"_duration_p50_ms"]  # noqa: Y015

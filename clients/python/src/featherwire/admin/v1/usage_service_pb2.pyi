@@ -37,10 +37,14 @@ class QueryUsageRequest(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Only calls of this key, by its id or its name. Several keys may have the same name."""
     model: _builtins.str
     """Only calls of this model."""
+    account: _builtins.str
+    """Only calls of this account, by its name in the configuration of a gateway with several."""
     @_builtins.property
     def by(self) -> _containers.RepeatedScalarFieldContainer[_key_usage_pb2.UsageGroup.ValueType]:
         """By what they are added up, at most one of hour and day. Empty: by key. More than 10000 rows are an error: ask for a shorter
@@ -67,6 +71,10 @@ class QueryUsageRequest(_message.Message):
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only calls of these models, and of `model`. At most 100."""
 
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only calls of these accounts, and of `account`. At most 100."""
+
     def __init__(
         self,
         *,
@@ -78,10 +86,12 @@ class QueryUsageRequest(_message.Message):
         since: _duration_pb2.Duration | None = ...,
         keys: _abc.Iterable[_builtins.str] | None = ...,
         models: _abc.Iterable[_builtins.str] | None = ...,
+        account: _builtins.str = ...,
+        accounts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "end_time", b"end_time", "key", b"key", "keys", b"keys", "model", b"model", "models", b"models", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "accounts", b"accounts", "by", b"by", "end_time", b"end_time", "key", b"key", "keys", b"keys", "model", b"model", "models", b"models", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -97,7 +107,7 @@ class QueryUsageResponse(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_key_usage_pb2.UsageRow]:
-        """The rows, in the order of their time, key and model. Without calls there is none."""
+        """The rows, in the order of their time, key, model and account. Without calls there is none."""
 
     @_builtins.property
     def total(self) -> _key_usage_pb2.UsageRow:
@@ -132,6 +142,7 @@ class ListCallsRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The largest number of calls in the page. 0 means 100, and more than 1000 means 1000."""
     page_token: _builtins.str
@@ -142,6 +153,8 @@ class ListCallsRequest(_message.Message):
     """Only calls of this model, as it was asked for or as it answered."""
     ending: _builtins.str
     """Only calls that ended so: `finished`, `failed` or `cancelled`."""
+    account: _builtins.str
+    """Only calls of this account, by its name in the configuration of a gateway with several."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Only calls that ended at this time or later."""
@@ -170,10 +183,11 @@ class ListCallsRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         since: _duration_pb2.Duration | None = ...,
         keys: _abc.Iterable[_builtins.str] | None = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "ending", b"ending", "key", b"key", "keys", b"keys", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "end_time", b"end_time", "ending", b"ending", "key", b"key", "keys", b"keys", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,12 +234,15 @@ class ExportCallsRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Only calls of this key, by its id or its name."""
     model: _builtins.str
     """Only calls of this model, as it was asked for or as it answered."""
     ending: _builtins.str
     """Only calls that ended so: `finished`, `failed` or `cancelled`."""
+    account: _builtins.str
+    """Only calls of this account, by its name in the configuration of a gateway with several."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Only calls that ended at this time or later."""
@@ -252,10 +269,11 @@ class ExportCallsRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         since: _duration_pb2.Duration | None = ...,
         keys: _abc.Iterable[_builtins.str] | None = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "ending", b"ending", "key", b"key", "keys", b"keys", "model", b"model", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "end_time", b"end_time", "ending", b"ending", "key", b"key", "keys", b"keys", "model", b"model", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -315,6 +333,7 @@ class CallRecord(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     UPSTREAM_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id of the record, a UUID."""
     key: _builtins.str
@@ -359,6 +378,10 @@ class CallRecord(_message.Message):
     """The id of the call in logs."""
     upstream_request_id: _builtins.str
     """The upstream's id of the answer."""
+    account: _builtins.str
+    """The account that was asked last, by its name in the configuration of a gateway with several. Empty if the gateway has one
+    account, or if the call asked none.
+    """
     @_builtins.property
     def arrived_at(self) -> _timestamp_pb2.Timestamp:
         """When the call arrived."""
@@ -394,10 +417,11 @@ class CallRecord(_message.Message):
         attempts: _builtins.int = ...,
         request_id: _builtins.str = ...,
         upstream_request_id: _builtins.str = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "arrived_at", b"arrived_at", "ended_at", b"ended_at", "first_token_ms", b"first_token_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "arrived_at", b"arrived_at", "attempts", b"attempts", "cached_tokens", b"cached_tokens", "completion_tokens", b"completion_tokens", "door", b"door", "duration_ms", b"duration_ms", "ended_at", b"ended_at", "ending", b"ending", "error_code", b"error_code", "first_token_ms", b"first_token_ms", "id", b"id", "key", b"key", "key_id", b"key_id", "model", b"model", "model_asked", b"model_asked", "prompt_tokens", b"prompt_tokens", "reasoning_tokens", b"reasoning_tokens", "request_id", b"request_id", "rpc", b"rpc", "token_source", b"token_source", "unit_seconds", b"unit_seconds", "units", b"units", "upstream_request_id", b"upstream_request_id", "waited_ms", b"waited_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "account", b"account", "arrived_at", b"arrived_at", "attempts", b"attempts", "cached_tokens", b"cached_tokens", "completion_tokens", b"completion_tokens", "door", b"door", "duration_ms", b"duration_ms", "ended_at", b"ended_at", "ending", b"ending", "error_code", b"error_code", "first_token_ms", b"first_token_ms", "id", b"id", "key", b"key", "key_id", b"key_id", "model", b"model", "model_asked", b"model_asked", "prompt_tokens", b"prompt_tokens", "reasoning_tokens", b"reasoning_tokens", "request_id", b"request_id", "rpc", b"rpc", "token_source", b"token_source", "unit_seconds", b"unit_seconds", "units", b"units", "upstream_request_id", b"upstream_request_id", "waited_ms", b"waited_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
     _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015

@@ -73,7 +73,7 @@ class UsageServiceServicer(object):
     """
 
     def QueryUsage(self, request, context):
-        """Adds up calls by key, model and time.
+        """Adds up calls by key, model, account and time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

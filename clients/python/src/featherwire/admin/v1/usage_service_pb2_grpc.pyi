@@ -45,7 +45,7 @@ class UsageServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]
-    """Adds up calls by key, model and time."""
+    """Adds up calls by key, model, account and time."""
     ListCalls: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListCallsRequest, _usage_service_pb2.ListCallsResponse]
     """Lists single calls, newest first, a page at a time."""
     ExportCalls: _grpc.UnaryStreamMultiCallable[_usage_service_pb2.ExportCallsRequest, _usage_service_pb2.ExportCallsResponse]
@@ -66,7 +66,7 @@ class UsageServiceAsyncStub(UsageServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     QueryUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
-    """Adds up calls by key, model and time."""
+    """Adds up calls by key, model, account and time."""
     ListCalls: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListCallsRequest, _usage_service_pb2.ListCallsResponse]  # type: ignore[assignment]
     """Lists single calls, newest first, a page at a time."""
     ExportCalls: _aio.UnaryStreamMultiCallable[_usage_service_pb2.ExportCallsRequest, _usage_service_pb2.ExportCallsResponse]  # type: ignore[assignment]
@@ -90,7 +90,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.QueryUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.QueryUsageResponse, _abc.Awaitable[_usage_service_pb2.QueryUsageResponse]]:
-        """Adds up calls by key, model and time."""
+        """Adds up calls by key, model, account and time."""
 
     @_abc_1.abstractmethod
     def ListCalls(

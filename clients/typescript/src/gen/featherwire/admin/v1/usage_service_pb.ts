@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featherwire/admin/v1/usage_service.proto.
  */
 export const file_featherwire_admin_v1_usage_service: GenFile = /*@__PURE__*/
-  fileDesc("CihmZWF0aGVyd2lyZS9hZG1pbi92MS91c2FnZV9zZXJ2aWNlLnByb3RvEhRmZWF0aGVyd2lyZS5hZG1pbi52MSL9AQoRUXVlcnlVc2FnZVJlcXVlc3QSJgoCYnkYASADKA4yGi5mZWF0aGVyd2lyZS52MS5Vc2FnZUdyb3VwEgsKA2tleRgCIAEoCRINCgVtb2RlbBgDIAEoCRIuCgpzdGFydF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKAoFc2luY2UYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEa2V5cxgHIAMoCRIOCgZtb2RlbHMYCCADKAkiZQoSUXVlcnlVc2FnZVJlc3BvbnNlEiYKBHJvd3MYASADKAsyGC5mZWF0aGVyd2lyZS52MS5Vc2FnZVJvdxInCgV0b3RhbBgCIAEoCzIYLmZlYXRoZXJ3aXJlLnYxLlVzYWdlUm93IvsBChBMaXN0Q2FsbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEgsKA2tleRgDIAEoCRINCgVtb2RlbBgEIAEoCRIOCgZlbmRpbmcYBSABKAkSLgoKc3RhcnRfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEigKBXNpbmNlGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGtleXMYCSADKAkiXQoRTGlzdENhbGxzUmVzcG9uc2USLwoFY2FsbHMYASADKAsyIC5mZWF0aGVyd2lyZS5hZG1pbi52MS5DYWxsUmVjb3JkEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLWAQoSRXhwb3J0Q2FsbHNSZXF1ZXN0EgsKA2tleRgBIAEoCRINCgVtb2RlbBgCIAEoCRIOCgZlbmRpbmcYAyABKAkSLgoKc3RhcnRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEigKBXNpbmNlGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGtleXMYByADKAkiRQoTRXhwb3J0Q2FsbHNSZXNwb25zZRIuCgRjYWxsGAEgASgLMiAuZmVhdGhlcndpcmUuYWRtaW4udjEuQ2FsbFJlY29yZCKvBAoKQ2FsbFJlY29yZBIKCgJpZBgBIAEoCRIuCgphcnJpdmVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDa2V5GAQgASgJEg4KBmtleV9pZBgFIAEoCRIMCgRkb29yGAYgASgJEgsKA3JwYxgHIAEoCRITCgttb2RlbF9hc2tlZBgIIAEoCRINCgVtb2RlbBgJIAEoCRIOCgZlbmRpbmcYCiABKAkSEgoKZXJyb3JfY29kZRgLIAEoCRIVCg1wcm9tcHRfdG9rZW5zGAwgASgDEhkKEWNvbXBsZXRpb25fdG9rZW5zGA0gASgDEhgKEHJlYXNvbmluZ190b2tlbnMYDiABKAMSFQoNY2FjaGVkX3Rva2VucxgPIAEoAxIUCgx0b2tlbl9zb3VyY2UYECABKAkSDQoFdW5pdHMYESABKAUSFAoMdW5pdF9zZWNvbmRzGBIgASgBEhEKCXdhaXRlZF9tcxgTIAEoAxIbCg5maXJzdF90b2tlbl9tcxgUIAEoA0gAiAEBEhMKC2R1cmF0aW9uX21zGBUgASgDEhAKCGF0dGVtcHRzGBYgASgFEhIKCnJlcXVlc3RfaWQYFyABKAkSGwoTdXBzdHJlYW1fcmVxdWVzdF9pZBgYIAEoCUIRCg9fZmlyc3RfdG9rZW5fbXMyjwMKDFVzYWdlU2VydmljZRJ7CgpRdWVyeVVzYWdlEicuZmVhdGhlcndpcmUuYWRtaW4udjEuUXVlcnlVc2FnZVJlcXVlc3QaKC5mZWF0aGVyd2lyZS5hZG1pbi52MS5RdWVyeVVzYWdlUmVzcG9uc2UiGpACAYLT5JMCERIPL2FkbWluL3YxL3VzYWdlEngKCUxpc3RDYWxscxImLmZlYXRoZXJ3aXJlLmFkbWluLnYxLkxpc3RDYWxsc1JlcXVlc3QaJy5mZWF0aGVyd2lyZS5hZG1pbi52MS5MaXN0Q2FsbHNSZXNwb25zZSIakAIBgtPkkwIREg8vYWRtaW4vdjEvY2FsbHMShwEKC0V4cG9ydENhbGxzEiguZmVhdGhlcndpcmUuYWRtaW4udjEuRXhwb3J0Q2FsbHNSZXF1ZXN0GikuZmVhdGhlcndpcmUuYWRtaW4udjEuRXhwb3J0Q2FsbHNSZXNwb25zZSIhkAIBgtPkkwIYEhYvYWRtaW4vdjEvY2FsbHM6ZXhwb3J0MAFCRQoYY29tLmZlYXRoZXJ3aXJlLmFkbWluLnYxUAFaJ2ZlYXRoZXJ3aXJlL2FkbWluL3YxO2ZlYXRoZXJ3aXJlYWRtaW52MWIGcHJvdG8z", [file_featherwire_v1_key_usage, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CihmZWF0aGVyd2lyZS9hZG1pbi92MS91c2FnZV9zZXJ2aWNlLnByb3RvEhRmZWF0aGVyd2lyZS5hZG1pbi52MSKgAgoRUXVlcnlVc2FnZVJlcXVlc3QSJgoCYnkYASADKA4yGi5mZWF0aGVyd2lyZS52MS5Vc2FnZUdyb3VwEgsKA2tleRgCIAEoCRINCgVtb2RlbBgDIAEoCRIuCgpzdGFydF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKAoFc2luY2UYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEa2V5cxgHIAMoCRIOCgZtb2RlbHMYCCADKAkSDwoHYWNjb3VudBgJIAEoCRIQCghhY2NvdW50cxgKIAMoCSJlChJRdWVyeVVzYWdlUmVzcG9uc2USJgoEcm93cxgBIAMoCzIYLmZlYXRoZXJ3aXJlLnYxLlVzYWdlUm93EicKBXRvdGFsGAIgASgLMhguZmVhdGhlcndpcmUudjEuVXNhZ2VSb3cijAIKEExpc3RDYWxsc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSCwoDa2V5GAMgASgJEg0KBW1vZGVsGAQgASgJEg4KBmVuZGluZxgFIAEoCRIuCgpzdGFydF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKAoFc2luY2UYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEa2V5cxgJIAMoCRIPCgdhY2NvdW50GAogASgJIl0KEUxpc3RDYWxsc1Jlc3BvbnNlEi8KBWNhbGxzGAEgAygLMiAuZmVhdGhlcndpcmUuYWRtaW4udjEuQ2FsbFJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAki5wEKEkV4cG9ydENhbGxzUmVxdWVzdBILCgNrZXkYASABKAkSDQoFbW9kZWwYAiABKAkSDgoGZW5kaW5nGAMgASgJEi4KCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIoCgVzaW5jZRgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIMCgRrZXlzGAcgAygJEg8KB2FjY291bnQYCCABKAkiRQoTRXhwb3J0Q2FsbHNSZXNwb25zZRIuCgRjYWxsGAEgASgLMiAuZmVhdGhlcndpcmUuYWRtaW4udjEuQ2FsbFJlY29yZCLABAoKQ2FsbFJlY29yZBIKCgJpZBgBIAEoCRIuCgphcnJpdmVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDa2V5GAQgASgJEg4KBmtleV9pZBgFIAEoCRIMCgRkb29yGAYgASgJEgsKA3JwYxgHIAEoCRITCgttb2RlbF9hc2tlZBgIIAEoCRINCgVtb2RlbBgJIAEoCRIOCgZlbmRpbmcYCiABKAkSEgoKZXJyb3JfY29kZRgLIAEoCRIVCg1wcm9tcHRfdG9rZW5zGAwgASgDEhkKEWNvbXBsZXRpb25fdG9rZW5zGA0gASgDEhgKEHJlYXNvbmluZ190b2tlbnMYDiABKAMSFQoNY2FjaGVkX3Rva2VucxgPIAEoAxIUCgx0b2tlbl9zb3VyY2UYECABKAkSDQoFdW5pdHMYESABKAUSFAoMdW5pdF9zZWNvbmRzGBIgASgBEhEKCXdhaXRlZF9tcxgTIAEoAxIbCg5maXJzdF90b2tlbl9tcxgUIAEoA0gAiAEBEhMKC2R1cmF0aW9uX21zGBUgASgDEhAKCGF0dGVtcHRzGBYgASgFEhIKCnJlcXVlc3RfaWQYFyABKAkSGwoTdXBzdHJlYW1fcmVxdWVzdF9pZBgYIAEoCRIPCgdhY2NvdW50GBkgASgJQhEKD19maXJzdF90b2tlbl9tczKPAwoMVXNhZ2VTZXJ2aWNlEnsKClF1ZXJ5VXNhZ2USJy5mZWF0aGVyd2lyZS5hZG1pbi52MS5RdWVyeVVzYWdlUmVxdWVzdBooLmZlYXRoZXJ3aXJlLmFkbWluLnYxLlF1ZXJ5VXNhZ2VSZXNwb25zZSIakAIBgtPkkwIREg8vYWRtaW4vdjEvdXNhZ2USeAoJTGlzdENhbGxzEiYuZmVhdGhlcndpcmUuYWRtaW4udjEuTGlzdENhbGxzUmVxdWVzdBonLmZlYXRoZXJ3aXJlLmFkbWluLnYxLkxpc3RDYWxsc1Jlc3BvbnNlIhqQAgGC0+STAhESDy9hZG1pbi92MS9jYWxscxKHAQoLRXhwb3J0Q2FsbHMSKC5mZWF0aGVyd2lyZS5hZG1pbi52MS5FeHBvcnRDYWxsc1JlcXVlc3QaKS5mZWF0aGVyd2lyZS5hZG1pbi52MS5FeHBvcnRDYWxsc1Jlc3BvbnNlIiGQAgGC0+STAhgSFi9hZG1pbi92MS9jYWxsczpleHBvcnQwAUJFChhjb20uZmVhdGhlcndpcmUuYWRtaW4udjFQAVonZmVhdGhlcndpcmUvYWRtaW4vdjE7ZmVhdGhlcndpcmVhZG1pbnYxYgZwcm90bzM", [file_featherwire_v1_key_usage, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Which calls to add up.
@@ -82,6 +82,20 @@ export type QueryUsageRequest = Message<"featherwire.admin.v1.QueryUsageRequest"
    * @generated from field: repeated string models = 8;
    */
   models: string[];
+
+  /**
+   * Only calls of this account, by its name in the configuration of a gateway with several.
+   *
+   * @generated from field: string account = 9;
+   */
+  account: string;
+
+  /**
+   * Only calls of these accounts, and of `account`. At most 100.
+   *
+   * @generated from field: repeated string accounts = 10;
+   */
+  accounts: string[];
 };
 
 /**
@@ -98,7 +112,7 @@ export const QueryUsageRequestSchema: GenMessage<QueryUsageRequest> = /*@__PURE_
  */
 export type QueryUsageResponse = Message<"featherwire.admin.v1.QueryUsageResponse"> & {
   /**
-   * The rows, in the order of their time, key and model. Without calls there is none.
+   * The rows, in the order of their time, key, model and account. Without calls there is none.
    *
    * @generated from field: repeated featherwire.v1.UsageRow rows = 1;
    */
@@ -187,6 +201,13 @@ export type ListCallsRequest = Message<"featherwire.admin.v1.ListCallsRequest"> 
    * @generated from field: repeated string keys = 9;
    */
   keys: string[];
+
+  /**
+   * Only calls of this account, by its name in the configuration of a gateway with several.
+   *
+   * @generated from field: string account = 10;
+   */
+  account: string;
 };
 
 /**
@@ -278,6 +299,13 @@ export type ExportCallsRequest = Message<"featherwire.admin.v1.ExportCallsReques
    * @generated from field: repeated string keys = 7;
    */
   keys: string[];
+
+  /**
+   * Only calls of this account, by its name in the configuration of a gateway with several.
+   *
+   * @generated from field: string account = 8;
+   */
+  account: string;
 };
 
 /**
@@ -481,6 +509,14 @@ export type CallRecord = Message<"featherwire.admin.v1.CallRecord"> & {
    * @generated from field: string upstream_request_id = 24;
    */
   upstreamRequestId: string;
+
+  /**
+   * The account that was asked last, by its name in the configuration of a gateway with several. Empty if the gateway has one
+   * account, or if the call asked none.
+   *
+   * @generated from field: string account = 25;
+   */
+  account: string;
 };
 
 /**
@@ -505,7 +541,7 @@ export const CallRecordSchema: GenMessage<CallRecord> = /*@__PURE__*/
  */
 export const UsageService: GenService<{
   /**
-   * Adds up calls by key, model and time.
+   * Adds up calls by key, model, account and time.
    *
    * @generated from rpc featherwire.admin.v1.UsageService.QueryUsage
    */
