@@ -166,6 +166,15 @@ impl Operation {
                 })
             }));
         }
+        if method.name() == "GetPlan" {
+            parameters.push(json!({
+                "name": "account",
+                "in": "query",
+                "description": "The name of the account in the gateway's configuration. Unset: \
+                                the first account.",
+                "schema": { "type": "string" },
+            }));
+        }
         let own = [
             (WITH_UNITS, "Priority"),
             (WITH_FALLBACK, "Fallback"),

@@ -16,8 +16,8 @@ use crate::{
 #[async_trait]
 impl AccountService for Account {
     async fn get_plan(&self, request: Request<GetPlanRequest>) -> Result<Response<Plan>, Status> {
-        let (call, _) = call::split(request)?;
-        Ok(response::unary(self.plan(call).await?))
+        let (call, request) = call::split(request)?;
+        Ok(response::unary(self.plan(call, request).await?))
     }
 
     async fn get_concurrency(

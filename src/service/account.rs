@@ -17,8 +17,8 @@ use super::{
     reply::Reply,
 };
 use crate::{
-    error::{Error, Result},
-    proto::v1::{AccountUnits, CircuitState, Concurrency, ModelCircuit, Plan},
+    error::Result,
+    proto::v1::{AccountUnits, CircuitState, Concurrency, GetPlanRequest, ModelCircuit, Plan},
     upstream::{self, RequestOptions, UnaryMessage},
 };
 
@@ -34,14 +34,14 @@ impl Account {
         Self { accounts }
     }
 
-    /// The plan of the first account.
+    /// The plan of the account that is named, or else of the first one.
     ///
     /// # Errors
-    /// The meaning of the upstream's reply.
-    pub async fn plan(&self, call: Call) -> Result<Reply<Plan>> {
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a name that no account has; or the
+    /// meaning of the upstream's reply.
+    pub async fn plan(&self, call: Call, request: GetPlanRequest) -> Result<Reply<Plan>> {
         call.note_rpc("GetPlan");
-        let account = self.accounts.list().first();
-        let account = account.ok_or_else(|| Error::internal("a gateway without an account"));
+        let account = self.accounts.named(&request.account);
         let plan = async {
             account?
                 .client

@@ -22,6 +22,7 @@ use crate::support::{
 };
 
 mod pins;
+mod plans;
 mod refusals;
 mod usage;
 

@@ -186,6 +186,23 @@ impl Accounts {
         &self.0.list
     }
 
+    /// The account with this name. Without a name, the first one.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if no account has it.
+    pub(super) fn named(&self, name: &str) -> Result<&UpstreamAccount> {
+        let mut list = self.list().iter();
+        let found = list.find(|account| name.is_empty() || *account.name == *name);
+        found.ok_or_else(|| {
+            let names: Vec<_> = self.list().iter().map(|account| &*account.name).collect();
+            let problem = format!(
+                "the gateway has no account of this name: expected one of {}",
+                names.join(", ")
+            );
+            Error::invalid("account", problem)
+        })
+    }
+
     /// The first account of each upstream.
     pub(super) fn of_each_upstream(&self) -> impl Iterator<Item = &UpstreamAccount> {
         let list = self.list();

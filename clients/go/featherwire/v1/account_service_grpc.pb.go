@@ -17,7 +17,7 @@ const _ = grpc.SupportPackageIsVersion7
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type AccountServiceClient interface {
-	// Gets the account's plan.
+	// Gets the plan of the account, or of one of several.
 	GetPlan(ctx context.Context, in *GetPlanRequest, opts ...grpc.CallOption) (*Plan, error)
 	// Gets the current use of the account's concurrency units by all processes that share the account.
 	GetConcurrency(ctx context.Context, in *GetConcurrencyRequest, opts ...grpc.CallOption) (*Concurrency, error)
@@ -88,7 +88,7 @@ func (x *accountServiceWatchConcurrencyClient) Recv() (*Concurrency, error) {
 // All implementations must embed UnimplementedAccountServiceServer
 // for forward compatibility
 type AccountServiceServer interface {
-	// Gets the account's plan.
+	// Gets the plan of the account, or of one of several.
 	GetPlan(context.Context, *GetPlanRequest) (*Plan, error)
 	// Gets the current use of the account's concurrency units by all processes that share the account.
 	GetConcurrency(context.Context, *GetConcurrencyRequest) (*Concurrency, error)

@@ -80,16 +80,21 @@ Global___CircuitState: _TypeAlias = CircuitState  # noqa: Y015
 
 @_typing.final
 class GetPlanRequest(_message.Message):
-    """Has no fields, because there is one account."""
+    """Names the account, if the gateway has several."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """The name of the account in the gateway's configuration. Empty: the first account."""
     def __init__(
         self,
+        *,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

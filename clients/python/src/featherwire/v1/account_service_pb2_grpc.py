@@ -69,7 +69,7 @@ class AccountServiceServicer(object):
     """
 
     def GetPlan(self, request, context):
-        """Gets the account's plan.
+        """Gets the plan of the account, or of one of several.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,7 @@ class AccountServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AccountServiceAsyncStub: ...
     GetPlan: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetPlanRequest, _account_service_pb2.Plan]
-    """Gets the account's plan."""
+    """Gets the plan of the account, or of one of several."""
     GetConcurrency: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetConcurrencyRequest, _account_service_pb2.Concurrency]
     """Gets the current use of the account's concurrency units by all processes that share the account."""
     WatchConcurrency: _grpc.UnaryStreamMultiCallable[_account_service_pb2.WatchConcurrencyRequest, _account_service_pb2.Concurrency]
@@ -65,7 +65,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetPlan: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetPlanRequest, _account_service_pb2.Plan]  # type: ignore[assignment]
-    """Gets the account's plan."""
+    """Gets the plan of the account, or of one of several."""
     GetConcurrency: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetConcurrencyRequest, _account_service_pb2.Concurrency]  # type: ignore[assignment]
     """Gets the current use of the account's concurrency units by all processes that share the account."""
     WatchConcurrency: _aio.UnaryStreamMultiCallable[_account_service_pb2.WatchConcurrencyRequest, _account_service_pb2.Concurrency]  # type: ignore[assignment]
@@ -89,7 +89,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.GetPlanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.Plan, _abc.Awaitable[_account_service_pb2.Plan]]:
-        """Gets the account's plan."""
+        """Gets the plan of the account, or of one of several."""
 
     @_abc_1.abstractmethod
     def GetConcurrency(

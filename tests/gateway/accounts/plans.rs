@@ -1,0 +1,45 @@
+//! The plans of several accounts.
+
+use featherwire::proto::v1::{GetPlanRequest, account_service_client::AccountServiceClient};
+use tonic::Code;
+
+use super::{account, emulator, gateway};
+use crate::support::door::grpc_failure;
+
+#[tokio::test]
+async fn a_plan_is_that_of_the_account_that_is_named() {
+    let (small, large) = (emulator(2, 1.0).await, emulator(16, 1.0).await);
+    let gateway = gateway([
+        account("small", small.address),
+        account("large", large.address),
+    ])
+    .await;
+    let mut client = AccountServiceClient::new(gateway.channel().await);
+    for (name, units) in [("", 2), ("small", 2), ("large", 16)] {
+        let request = GetPlanRequest {
+            account: name.to_owned(),
+        };
+        let plan = client.get_plan(request).await.unwrap().into_inner();
+        assert_eq!(plan.concurrency, Some(units), "{name}");
+        let path = format!("/v1/plan?account={name}");
+        let (status, plan) = gateway.get_json(&path).await;
+        assert_eq!((status, &plan["concurrency"]), (200, &units.into()));
+    }
+    let (_, plan) = gateway.get_json("/v1/plan").await;
+    assert_eq!(plan["concurrency"], 2);
+    let unknown = GetPlanRequest {
+        account: "third".to_owned(),
+    };
+    let status = client.get_plan(unknown).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let failure = grpc_failure(&status);
+    assert!(failure.message.contains("small, large"), "{failure:?}");
+    for query in ["account=third", "account=small&account=large"] {
+        let (status, answer) = gateway.get_json(&format!("/v1/plan?{query}")).await;
+        assert_eq!(
+            (status, &answer["error"]["param"]),
+            (400, &"account".into()),
+            "{query}"
+        );
+    }
+}
