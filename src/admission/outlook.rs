@@ -12,6 +12,9 @@ const WAIT_DEFAULT: Duration = Duration::from_secs(1);
 pub struct Outlook {
     /// The units of the plan; `None` if no limit is known.
     pub capacity: Option<u32>,
+    /// Whether the plan is known, or at least a limit that a refusal has told. Otherwise requests
+    /// start at once until upstream refuses one, so all others of these values are a guess.
+    pub is_limit_known: bool,
     /// Whether the plan has as many units as the request costs.
     pub is_within_plan: bool,
     /// Whether the request would start at once.
@@ -41,6 +44,7 @@ impl Outlook {
         };
         Self {
             capacity: status.capacity,
+            is_limit_known: status.capacity.is_some(),
             is_within_plan: status.capacity.is_none_or(|capacity| cost <= capacity),
             starts_now,
             free,

@@ -45,6 +45,11 @@ impl PlanLimit {
         }
     }
 
+    /// Whether a message has named the limit, or that there is none.
+    pub(super) fn is_known(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// Sets a limit that is certain.
     pub(super) fn set(&mut self, units: Units) {
         *self = Self {

@@ -31,6 +31,7 @@ impl Scheduler {
         };
         Outlook {
             capacity,
+            is_limit_known: capacity.is_some(),
             is_within_plan: capacity.is_none_or(|capacity| request.cost <= capacity),
             starts_now,
             free,

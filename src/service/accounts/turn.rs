@@ -34,7 +34,8 @@ struct Rank {
     /// The plan is large enough, as far as it is known.
     is_within_plan: bool,
     starts_now: bool,
-    is_plan_known: bool,
+    /// An account whose limit no source tells attracts calls only if the others have no room.
+    is_limit_known: bool,
     /// The shorter, the better.
     wait: Reverse<Duration>,
     /// The free units, in proportion to the weight of the account.
@@ -196,7 +197,7 @@ impl<'a> Turn<'a> {
             is_not_gated: !self.accounts.0.gated.has(account.index, &self.model, now),
             is_within_plan: outlook.is_none_or(|outlook| outlook.is_within_plan),
             starts_now: outlook.is_none_or(|outlook| outlook.starts_now),
-            is_plan_known: outlook.is_some(),
+            is_limit_known: outlook.is_some_and(|outlook| outlook.is_limit_known),
             wait: Reverse(outlook.map(|outlook| outlook.wait).unwrap_or_default()),
             free: outlook.map_or(0, |outlook| {
                 u64::from(outlook.free) * u64::from(account.weight)
