@@ -81,8 +81,9 @@
 //!   ([`proto::bounds`]). The bytes of all requests are counted from when they arrive until they
 //!   are dropped ([`service::inflight_bytes`]).
 //! - No call waits for the database, except for the lease of a budget of which this gateway has not
-//!   enough. Its wait has a limit. No call waits for Redis, except of a key with a limit for a
-//!   minute that gateways share, and only for a moment ([`keys::SharedRates`]).
+//!   enough. Its wait has a limit. No call waits for Redis, except for its units in a cluster,
+//!   and except of a key with a limit for a minute that gateways share, for a moment
+//!   ([`keys::SharedRates`]).
 //! - What a call takes from the budgets of its key is reserved before it goes upstream, and settled
 //!   once, at its end. Its record in the ledger says the same.
 //! - Nothing per chunk builds a generic value, except for Connect with JSON.

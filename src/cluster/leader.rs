@@ -135,6 +135,11 @@ impl<Q: Queue> Leader<Q> {
         self.queue.requests_ahead(ticket)
     }
 
+    /// The members that have fallen silent, or use their shares alone.
+    pub fn lost(&self) -> impl Iterator<Item = MemberId> {
+        self.lost.iter().copied()
+    }
+
     /// These members are alive, as far as Redis knows.
     pub fn set_alive(&mut self, members: BTreeSet<MemberId>) {
         self.alive = members;

@@ -43,6 +43,8 @@ pub struct Member<R, F> {
     next_id: u64,
     waiting: BTreeMap<RequestId, Wait<R>>,
     running: BTreeMap<RequestId, Hold<R>>,
+    /// The last of the requests of which the leader has told how many start before it.
+    last_told: Option<(RequestId, u32)>,
     sent_at: Instant,
     heard_at: Instant,
     /// How many grants in a row came too late, and what the last of them had heard of this member.
@@ -93,6 +95,7 @@ impl<R: Clone, F> Member<R, F> {
             next_id: 0,
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
+            last_told: None,
             sent_at: now,
             heard_at: now,
             late_grants: 0,
@@ -211,15 +214,19 @@ impl<R: Clone, F> Member<R, F> {
     /// How many requests start before this one, as the leader told it last. Of its later requests
     /// the leader does not tell; they start after those that it tells of.
     pub fn requests_ahead(&self, id: RequestId) -> Option<u32> {
-        let waiting = self.waiting.range(..=id).rev().zip(0..);
-        let mut told = waiting.filter_map(|((_, wait), later)| Some((wait.ahead?, later)));
-        told.next()
-            .map(|(ahead, later)| ahead.saturating_add(later))
+        let wait = self.waiting.get(&id)?;
+        wait.ahead.or_else(|| {
+            let (last, ahead) = self.last_told?;
+            let behind = u32::try_from(id.0.checked_sub(last.0)?).unwrap_or(u32::MAX);
+            Some(ahead.saturating_add(behind))
+        })
     }
 
-    /// How many of the member's own requests wait since before this one.
-    pub fn waiting_before(&self, id: RequestId) -> usize {
-        self.waiting.range(..id).count()
+    /// How many of the member's own requests have come before this one and after the first that
+    /// waits.
+    pub fn asked_before(&self, id: RequestId) -> u64 {
+        let first = self.waiting.keys().next();
+        first.map_or(0, |first| id.0.saturating_sub(first.0))
     }
 
     /// Takes a message of a leader.
@@ -247,6 +254,7 @@ impl<R: Clone, F> Member<R, F> {
                 Some(Event::Rejected(id, why))
             }
             ToMember::Beat { ahead } => {
+                self.last_told = ahead.last().copied();
                 for (id, ahead) in ahead {
                     if let Some(wait) = self.waiting.get_mut(&id) {
                         wait.ahead = Some(ahead);

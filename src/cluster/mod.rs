@@ -13,10 +13,11 @@
 //!
 //! # What it guarantees
 //!
-//! - Never more units are used than there are, whatever message is lost, late or repeated, and
+//! - Gateways that follow a leader never use more units than there are, whatever message is lost, late or repeated, and
 //!   whichever gateway dies. A gateway that stands still for longer than
 //!   [`GRANT_VALID`](member::GRANT_VALID), exactly between a grant and its use, can break this, and
-//!   upstream refuses one request then.
+//!   upstream refuses one request then. Gateways that go on without Redis are not in this guarantee:
+//!   `admission` tells what they do.
 //! - Each request gets its units, or an error, or its caller leaves: a lost message ends the session,
 //!   and the next one begins with all that the member has.
 //! - After the death of the leader nobody starts for [`DEAD_AFTER`](leader::DEAD_AFTER) at most, and

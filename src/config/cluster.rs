@@ -50,7 +50,7 @@ pub struct Cluster {
 
 /// The largest queue of a cluster. A gateway tells a new leader of all its waiting calls in one
 /// message.
-const QUEUE_LIMIT_MAX: usize = 50_000;
+const QUEUE_LIMIT_MAX: usize = 20_000;
 
 impl Cluster {
     /// Checks the options together with those of the units.
@@ -181,9 +181,9 @@ mod tests {
         };
         let with_redis = ["--redis-url", "redis://redis.example"];
         assert!(check("1000000", &[]).is_ok());
-        assert!(check("50000", &with_redis).is_ok());
-        let error = check("50001", &with_redis).unwrap_err();
-        assert!(error.contains("at most 50000"), "{error}");
+        assert!(check("20000", &with_redis).is_ok());
+        let error = check("20001", &with_redis).unwrap_err();
+        assert!(error.contains("at most 20000"), "{error}");
     }
 
     #[test]

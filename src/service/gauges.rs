@@ -49,6 +49,32 @@ impl Gauges {
 /// Adds the metrics of one account.
 #[expect(clippy::cast_precision_loss, reason = "counts for graphs")]
 fn collect_account(account: &UpstreamAccount, label: &str, now: Instant, samples: &mut Samples) {
+    let cluster = account.units.cluster_status();
+    // The queue is told by the gateway that has it, so that sums over gateways are right.
+    if cluster
+        .as_ref()
+        .is_none_or(|cluster| cluster.role != Role::Following)
+    {
+        collect_queue(account, label, samples);
+    }
+    if let Some(cluster) = cluster {
+        for role in [Role::Leading, Role::Following, Role::Alone] {
+            let is_so = f64::from(u8::from(cluster.role == role));
+            samples.add(table::CLUSTER_ROLE, &[name_of_role(role), label], is_so);
+        }
+        samples.add(table::CLUSTER_MEMBERS, &[label], cluster.members as f64);
+    }
+    let refusals = account.units.refusals() as f64;
+    samples.add(table::ACCOUNT_UNIT_REFUSALS, &[label], refusals);
+    for state in State::ALL {
+        let number = account.circuits.count(state, now) as f64;
+        samples.add(table::CIRCUITS, &[state.name(), label], number);
+    }
+}
+
+/// Adds the metrics of the queue of an account.
+#[expect(clippy::cast_precision_loss, reason = "counts for graphs")]
+fn collect_queue(account: &UpstreamAccount, label: &str, samples: &mut Samples) {
     let status = account.units.queue_status();
     if let Some(capacity) = status.capacity {
         samples.add(table::UNITS_CAPACITY, &[label], capacity.into());
@@ -71,19 +97,6 @@ fn collect_account(account: &UpstreamAccount, label: &str, now: Instant, samples
     }
     let oldest = status.oldest.unwrap_or_default();
     samples.add(table::QUEUE_OLDEST, &[label], oldest.as_secs_f64());
-    if let Some(cluster) = account.units.cluster_status() {
-        for role in [Role::Leading, Role::Following, Role::Alone] {
-            let is_so = f64::from(u8::from(cluster.role == role));
-            samples.add(table::CLUSTER_ROLE, &[name_of_role(role), label], is_so);
-        }
-        samples.add(table::CLUSTER_MEMBERS, &[label], cluster.members as f64);
-    }
-    let refusals = account.units.refusals() as f64;
-    samples.add(table::ACCOUNT_UNIT_REFUSALS, &[label], refusals);
-    for state in State::ALL {
-        let number = account.circuits.count(state, now) as f64;
-        samples.add(table::CIRCUITS, &[state.name(), label], number);
-    }
 }
 
 fn name_of(class: Priority) -> &'static str {

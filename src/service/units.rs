@@ -262,9 +262,9 @@ impl Units {
         self.permits.status()
     }
 
-    /// How often the upstream has refused a request for lack of units.
+    /// How often the upstream has refused a request of this gateway for lack of units.
     pub(super) fn refusals(&self) -> u64 {
-        self.permits.refusals()
+        self.permits.own_refusals()
     }
 
     /// What is known of the cluster. `None` without one.

@@ -84,7 +84,7 @@ async def wrong_redis(program, folder):
         for cost, model in MODELS.items():
             made = await call(rest_unary, gateway, model, 3, SECONDS_MAX)
             check(made.error is None, f"{what}: a call that costs {cost}", str(made))
-        check("warning" in gateway.text() and "it does not answer" in gateway.text() or "refused" in gateway.text(), gateway.text())
+        check("warning" in gateway.text() and ("it does not answer" in gateway.text() or "refused" in gateway.text()), gateway.text())
         check(gateway.role() == "alone", f"{what}: {gateway.role()}")
         gateway.kill()
         print(f"ok cluster: {what} at the Redis's address: the gateway goes on alone", flush=True)

@@ -168,7 +168,7 @@ REFUSED = "upstream refused a request for lack of concurrency units"
 LEADS = "this gateway leads the cluster"
 FOLLOWS = "another gateway leads the cluster"
 ALONE = "the cluster's Redis does not answer"
-TOO_LATE = "units of the cluster come too late"
+TOO_LATE = "this gateway cannot follow the cluster"
 BACK = "this gateway is back in the cluster"
 
 

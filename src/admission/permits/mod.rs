@@ -134,7 +134,8 @@ impl Permits {
     }
 
     /// Permits of a plan that the gateways of a cluster share, through `redis`. Requests start when
-    /// the cluster has a leader, within a second as a rule. Without Redis for three seconds, this
+    /// the cluster has a leader: within a second as a rule, and three seconds after the start of the
+    /// first gateway. Without Redis for three seconds, this
     /// gateway goes on alone: with its share of the units, and more only if a snapshot shows that
     /// they are free.
     pub fn in_cluster(settings: Settings, queue_timeout: Duration, redis: Redis) -> Self {
@@ -380,13 +381,22 @@ impl Permits {
         (state.scheduler.status(now.into_std()), ended)
     }
 
-    /// How often upstream has refused a request for lack of units. Callers see only the refusals of
+    /// How often upstream has refused a request for lack of units; in a cluster a request of any
+    /// gateway, since the start of the one that leads. Callers see only the refusals of
     /// requests that were refused too often.
     pub fn refusals(&self) -> u64 {
         if let Some(seat) = &self.seat {
             return seat.cluster_status().refusals;
         }
         self.shared.lock().refusals
+    }
+
+    /// The same, only of this gateway's requests.
+    pub fn own_refusals(&self) -> u64 {
+        match &self.seat {
+            Some(seat) => seat.refusals(),
+            None => self.shared.lock().refusals,
+        }
     }
 
     /// What is known of the cluster. `None` without one.

@@ -158,8 +158,15 @@ impl Permit {
     ) -> Result<Self> {
         self.is_over = true;
         let refusal = Refusal::of(refusal);
-        self.budget
-            .spend(refusal.units.retry_after.unwrap_or_default());
+        let is_alone = match &self.claim {
+            Claim::Ticket(_) => false,
+            Claim::Cluster { seat, .. } => seat.count_refusal(),
+        };
+        // Gateways without Redis refuse each other; that says nothing about the request.
+        if !is_alone {
+            self.budget
+                .spend(refusal.units.retry_after.unwrap_or_default());
+        }
         let ticket = match &self.claim {
             Claim::Ticket(ticket) => *ticket,
             Claim::Cluster { .. } => {

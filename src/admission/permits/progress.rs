@@ -25,6 +25,7 @@ impl State {
         self.end_expired_waits(queue_timeout, now);
         let silent_probe_at = self.admit_silent_probes(now);
         self.return_parked(now);
+        self.scheduler.end_cooldowns(now.into_std());
         if !self.is_held {
             while let Some(ticket) = self.scheduler.start(now.into_std()) {
                 self.start(ticket, now);

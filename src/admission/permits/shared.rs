@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) is_plan_known: watch::Sender<bool>,
     /// The requests are those of a cluster, whose seat alone moves them on.
     pub(super) is_clustered: bool,
+    /// Snapshots of the account come. Without them headroom is of no use.
+    pub(super) has_snapshots: bool,
 }
 
 impl Shared {
@@ -44,6 +46,7 @@ impl Shared {
             snapshot_wanted: Notify::new(),
             is_plan_known: watch::Sender::new(false),
             is_clustered,
+            has_snapshots: settings.headroom > 0,
         }
     }
 

@@ -28,7 +28,8 @@ impl Scheduler {
         let Some(ticket) = self.select(available, now) else {
             let is_snapshot_wanted = self.is_blocked_by_headroom(available, now)
                 || (self.headroom.is_from_refusal() && !self.waiting.is_empty())
-                || self.has_request_above_unconfirmed_capacity();
+                || self.has_request_above_unconfirmed_capacity()
+                || self.has_request_beyond_share();
             self.headroom.set_snapshot_wanted(is_snapshot_wanted, now);
             return None;
         };
@@ -58,26 +59,31 @@ impl Scheduler {
     /// snapshot that describes the present shows that all its units are free.
     pub fn start_beyond_share(&mut self, now: Instant) -> Option<Ticket> {
         let units = self.units()?;
-        let share = self.headroom.share()?;
-        if self.waiting.is_empty() {
-            return None;
-        }
-        let larger = |cost_max: u32| {
-            if cost_max <= share {
-                return None;
-            }
-            let mut queues = Priority::ALL.iter().map(|&class| self.queues.of(class));
-            queues.find_map(|queue| queue.first_within(share.saturating_add(1)..=cost_max))
-        };
-        larger(units)?;
         if !self.headroom.is_fresh(now) {
-            self.headroom.set_snapshot_wanted(true, now);
             return None;
         }
         let used = self.headroom.seen_units().saturating_add(self.held());
-        let ticket = larger(units.saturating_sub(used))?.ticket;
+        let ticket = self.first_beyond_share(units.saturating_sub(used))?;
         self.start_request(ticket, now);
         Some(ticket)
+    }
+
+    /// The first request that costs more than is left to this process, and at most `cost_max`.
+    fn first_beyond_share(&self, cost_max: u32) -> Option<Ticket> {
+        let share = self.headroom.share()?;
+        if cost_max <= share {
+            return None;
+        }
+        let mut queues = Priority::ALL.iter().map(|&class| self.queues.of(class));
+        let costs = share.saturating_add(1)..=cost_max;
+        let first = queues.find_map(|queue| queue.first_within(costs.clone()))?;
+        Some(first.ticket)
+    }
+
+    /// Whether a request waits that can start only if a snapshot shows that its units are free.
+    fn has_request_beyond_share(&self) -> bool {
+        let units = self.units();
+        units.is_some_and(|units| self.first_beyond_share(units).is_some())
     }
 
     /// Adds a request that has been running since `started_at`, under another scheduler of the

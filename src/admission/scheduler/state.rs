@@ -225,7 +225,7 @@ impl Scheduler {
     }
 
     /// Frees the units whose cooldown has ended.
-    pub(super) fn end_cooldowns(&mut self, now: Instant) {
+    pub fn end_cooldowns(&mut self, now: Instant) {
         while let Some((since, units)) = self.cooldown.pop(now) {
             self.headroom.record_release(units, since);
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::config::RedisUrl;
 
 /// The largest number of messages that are read at once.
-pub const ENTRIES_MAX: usize = 1000;
+pub const ENTRIES_MAX: usize = 256;
 
 /// For how long Redis waits for the first message. An answer without one shows that it is alive.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -20,6 +20,9 @@ const BLOCK: Duration = Duration::from_secs(1);
 /// The shortest and the longest wait before an attempt that follows a failed one.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// After this number of messages those that were read are removed from the stream.
+const KEPT_MAX: usize = 1024;
 
 /// Before the first message of a stream.
 const BEGINNING: &str = "0-0";
@@ -56,6 +59,10 @@ struct State {
     last: Option<String>,
     /// The wait before the next attempt. Zero after a success.
     backoff: Duration,
+    /// Nobody else reads this stream.
+    is_only_reader: bool,
+    /// How many messages were read since those that were read were removed.
+    read_kept: usize,
 }
 
 impl MailboxReader {
@@ -73,8 +80,10 @@ impl MailboxReader {
             url,
             stream,
             connection: None,
+            is_only_reader: last.is_some(),
             last,
             backoff: Duration::ZERO,
+            read_kept: 0,
         };
         Self {
             attempt: Box::pin(state.attempt()),
@@ -148,7 +157,15 @@ impl State {
             .flat_map(|(_, entries)| entries)
             .collect();
         match entries.last() {
-            Some((id, _)) => self.last = Some(id.clone()),
+            Some((id, _)) => {
+                self.last = Some(id.clone());
+                self.read_kept += entries.len();
+                if self.is_only_reader && self.read_kept >= KEPT_MAX {
+                    self.read_kept = 0;
+                    // If it fails, the length of the stream has a bound all the same.
+                    self.forget_before(connection, &id.clone()).await.ok();
+                }
+            }
             None => self.rewind(connection, &last).await?,
         }
         // A message is the value of the only field.
@@ -157,6 +174,18 @@ impl State {
             Some(message)
         });
         Ok(messages.collect())
+    }
+
+    /// Removes what was read from the stream.
+    async fn forget_before(
+        &self,
+        connection: &mut Connection,
+        id: &str,
+    ) -> Result<(), redis::RedisError> {
+        let mut trim = redis::cmd("XTRIM");
+        trim.arg(&self.stream).arg("MINID").arg(id);
+        let _removed: u64 = connection.query(&trim).await?;
+        Ok(())
     }
 
     /// Begins again if Redis has lost what was read: a stream that is created again may number its
@@ -188,7 +217,7 @@ impl State {
 }
 
 /// The number of a message, and its fields.
-type Entry = (String, Vec<(String, Bytes)>);
+type Entry = (String, Vec<(Bytes, Bytes)>);
 
 /// The number of a message as something that can be compared: milliseconds and a count.
 fn number(id: &str) -> (u64, u64) {

@@ -83,6 +83,7 @@ mod tests {
             &names.notes,
             &names.window,
             &names.view,
+            &names.left,
         ];
         for key in keys.into_iter().chain(&streams) {
             let tag = key

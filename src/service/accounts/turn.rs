@@ -112,7 +112,7 @@ impl<'a> Turn<'a> {
     /// The permission to send a request to `account`.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the upstream has refused the
+    /// [`Kind::Unavailable`] if the upstream has refused the
     /// account since the call waits for units.
     pub(in crate::service) fn pass(&self, account: &UpstreamAccount) -> Result<AccountPass> {
         if self.accounts.list().len() == 1 {

@@ -95,7 +95,7 @@ metrics! {
     UNITS_CAPACITY = Gauge "featherwire_units_capacity" ["account"]
         "Concurrency units of the plan. Absent if there is no limit";
     UNITS_IN_USE = Gauge "featherwire_units_in_use" ["account"]
-        "Units that calls of this gateway hold";
+        "Units that calls hold; in a cluster, those of all gateways, told by the one that leads";
     UNITS_EXTERNAL = Gauge "featherwire_units_external" ["account"]
         "Units that other programs of the account hold";
     UNITS_COOLING_DOWN = Gauge "featherwire_units_cooling_down" ["account"]
@@ -113,7 +113,7 @@ metrics! {
     CIRCUITS = Gauge "featherwire_circuits" ["state", "account"]
         "Models that have failed recently, by the state of their circuit";
     ACCOUNT_UNIT_REFUSALS = Counter "featherwire_account_unit_refusals_total" ["account"]
-        "Requests that upstream refused for want of units of the account";
+        "Requests of this gateway that upstream refused for want of units of the account";
     ACCOUNT_REFUSED = Gauge "featherwire_account_refused" ["account"]
         "1 if upstream refuses the account (its key or its plan), so that it is not asked for a while, 0 if not. Absent with one account";
     CATALOGUE_AGE = Gauge "featherwire_catalogue_age_seconds" []

@@ -1,10 +1,10 @@
-//! The member and the leader of this process, and what goes between them and to others.
+//! The member and the leader of this process, and what goes between them and to others. `standing`:
+//! whom this gateway follows.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fmt::Display,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::{sync::oneshot, time::Instant as TokioInstant};
@@ -12,55 +12,31 @@ use tokio::{sync::oneshot, time::Instant as TokioInstant};
 use super::{
     super::{errors::Rejection, shared::Shared},
     hosted::{Asked, Hosted, Refused},
-    part::{Part, Share},
     plans::Plans,
     view::{ClusterStatus, Role, View},
 };
 use crate::{
     admission::status::QueueStatus,
     cluster::{
-        leader::{Before, Leader},
+        leader::Leader,
         member::{Event, Member},
         message::{Again, End, Epoch, LeaderMessage, MemberId, MemberMessage, RequestId, Units},
-        redis::LEASE,
     },
 };
+
+mod standing;
+
+pub(super) use standing::{LATE_GRANTS_MAX, Seen};
 
 /// How many messages may wait to be sent. If there are more, all are dropped, and each member that
 /// lacks one begins a new session.
 const OUTGOING_MAX: usize = 65_536;
 
-/// After so many grants in a row that came too late, a gateway goes on alone for a while. Each of
-/// them has kept units from others.
-const LATE_GRANTS_MAX: u32 = 3;
-
-/// For how long.
-const SLOW_FOR: Duration = Duration::from_secs(30);
-
 /// The epoch of a gateway that goes on alone.
 const ALONE: Epoch = Epoch(0);
 
-/// Far in the future.
-const EVER: Duration = Duration::from_secs(1 << 32);
-
 pub(super) type ToLeader = MemberMessage<Asked, Refused>;
 pub(super) type ToMember = LeaderMessage<Rejection>;
-
-/// What has been seen in Redis.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    /// When Redis was asked.
-    pub(super) asked_at: Instant,
-    pub(super) leader: Option<(MemberId, Epoch)>,
-    /// All members, this one too.
-    pub(super) members: BTreeSet<MemberId>,
-    /// The units of the plans of the other members, where they are known.
-    pub(super) units_of_others: Vec<u32>,
-    /// The members that have left properly.
-    pub(super) left: BTreeSet<MemberId>,
-    /// Whether Redis has forgotten no member.
-    pub(super) are_members_complete: bool,
-}
 
 /// Messages to other gateways.
 #[derive(Default)]
@@ -84,6 +60,8 @@ pub(super) struct Core {
     /// The last epoch in Redis.
     known_epoch: Option<Epoch>,
     view: Option<View>,
+    /// It takes no part any more.
+    has_left: bool,
     plans: Plans,
     /// Until when it stays alone, because grants came too late.
     slow_until: Option<Instant>,
@@ -110,6 +88,7 @@ impl Core {
             leader_id: None,
             known_epoch: None,
             view: None,
+            has_left: false,
             plans: Plans::default(),
             slow_until: None,
             wakes_at: None,
@@ -119,6 +98,16 @@ impl Core {
     /// How many requests of this gateway wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiters.len()
+    }
+
+    /// The gateway leaves the cluster.
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.member.leave(now);
+        self.has_left = true;
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left
     }
 
     pub(super) fn ask(
@@ -167,15 +156,18 @@ impl Core {
             None => self.member.requests_ahead(id),
         };
         let ahead = ahead.map(|ahead| usize::try_from(ahead).unwrap_or(usize::MAX));
-        Some((
-            ahead.unwrap_or_else(|| self.member.waiting_before(id)),
-            cost,
-        ))
+        let own = || usize::try_from(self.member.asked_before(id)).unwrap_or(usize::MAX);
+        Some((ahead.unwrap_or_else(own), cost))
     }
 
     /// Does what time alone brings.
     pub(super) fn tick(&mut self, now: Instant) {
+        if self.has_left {
+            return;
+        }
         self.member.tick(now);
+        // A process that stood still must not miss its own member.
+        self.settle(now);
         if let Some(leader) = &mut self.leader {
             leader.tick(now);
         }
@@ -183,6 +175,11 @@ impl Core {
 
     pub(super) fn next_wake(&self) -> Option<TokioInstant> {
         self.leader.as_ref()?.queue().next_wake()
+    }
+
+    /// Whether it goes on without the others.
+    pub(super) fn is_alone(&self) -> bool {
+        self.member.epoch() == Some(ALONE)
     }
 
     /// The epoch in which this gateway leads the cluster.
@@ -214,102 +211,6 @@ impl Core {
         }
     }
 
-    /// Takes over what was seen in Redis.
-    pub(super) fn see(&mut self, now: Instant, seen: Seen) {
-        let me = self.member.id();
-        if self.member.epoch() == Some(ALONE) && self.slow_until.is_none_or(|until| until <= now) {
-            tracing::info!("this gateway is back in the cluster: units come from its one queue");
-        }
-        self.contact_at = Some(seen.asked_at);
-        let (own, others) = (self.units(), seen.units_of_others);
-        if let Some(units) = self.plans.compare(now, own, others) {
-            tracing::error!(
-                own_units = own,
-                other_units = units,
-                "another gateway of the cluster has another plan: it is of another account, and must have \
-                 another --cluster-name"
-            );
-        }
-        let known = std::mem::replace(&mut self.members, seen.members);
-        let Some((leader_id, epoch)) = seen.leader else {
-            return;
-        };
-        if self.slow_until.is_some_and(|until| now < until) {
-            return;
-        }
-        self.slow_until = None;
-        self.leader_id = Some(leader_id);
-        self.known_epoch = self.known_epoch.max(Some(epoch));
-        let lease_until = seen.asked_at + LEASE;
-        match &mut self.leader {
-            Some(leader) if leader_id == me && leader.epoch() == epoch => {
-                leader.renew(now, lease_until);
-            }
-            leader => {
-                let had_queue = leader.take().is_some();
-                if leader_id == me {
-                    let before = Before {
-                        lost: &(&known - &self.members) - &seen.left,
-                        members: seen.are_members_complete.then(|| self.members.clone()),
-                    };
-                    let queue = Hosted::new(Arc::clone(&self.shared), Part::Whole);
-                    self.leader = Some(Leader::new(now, epoch, lease_until, before, queue));
-                    let members = self.members.len();
-                    tracing::info!(members, "this gateway leads the cluster");
-                } else if had_queue {
-                    self.shared.lock().begin_again();
-                    tracing::info!("another gateway leads the cluster");
-                }
-            }
-        }
-        if let Some(leader) = &mut self.leader {
-            leader.set_alive(self.members.clone());
-        }
-        self.member.follow(now, epoch);
-        if let Some(view) = self.own_view(now) {
-            self.view = Some(view);
-        }
-    }
-
-    /// Redis does not answer. After the time of a lease without it, this gateway goes on alone, with its share
-    /// of the units.
-    pub(super) fn miss(&mut self, now: Instant, problem: &impl Display) {
-        let is_recent = |at: Instant| now.saturating_duration_since(at) < LEASE;
-        if self.contact_at.is_some_and(is_recent) || self.member.epoch() == Some(ALONE) {
-            return;
-        }
-        tracing::error!(
-            %problem,
-            members = self.members.len(),
-            "the cluster's Redis does not answer: this gateway uses its own share of the units, and \
-             more only if Featherless shows that they are free"
-        );
-        self.go_alone(now);
-    }
-
-    /// From now on this gateway has a queue of its own, for its share of the units.
-    fn go_alone(&mut self, now: Instant) {
-        let me = self.member.id();
-        // It is that of the last contact: since then members have fallen silent.
-        let view = self.view.take();
-        let (held, units, external_units) = match view {
-            Some(view) => {
-                let units = view.status.capacity.unwrap_or_default();
-                (view.held, units, view.status.external_units)
-            }
-            None => Default::default(),
-        };
-        let part = Part::Share(Share::new(me, &self.members, &held, units, external_units));
-        let before = Before {
-            members: Some(BTreeSet::from([me])),
-            lost: BTreeSet::new(),
-        };
-        let queue = Hosted::new(Arc::clone(&self.shared), part);
-        let leader = Leader::new(now, ALONE, now + EVER, before, queue);
-        (self.leader, self.leader_id) = (Some(leader), Some(me));
-        self.member.follow(now, ALONE);
-    }
-
     pub(super) fn receive_as_leader(&mut self, now: Instant, message: ToLeader) {
         if let Some(leader) = &mut self.leader {
             leader.receive(now, message);
@@ -319,15 +220,7 @@ impl Core {
     pub(super) fn receive_as_member(&mut self, now: Instant, message: ToMember) {
         let event = self.member.receive(now, message);
         if self.member.late_grants() >= LATE_GRANTS_MAX {
-            tracing::error!(
-                "units of the cluster come too late: for a while this gateway uses its own share of \
-                 them, and more only if Featherless shows that they are free"
-            );
-            self.slow_until = Some(now + SLOW_FOR);
-            self.member.go_alone(now);
-            // The others are not alone: their leader leaves this gateway its share.
-            self.view = None;
-            return self.go_alone(now);
+            return self.go_alone_beside_leader(now, "its grants come too late");
         }
         let (id, answer) = match event {
             Some(Event::Granted(id, units)) => (id, Ok(units)),
@@ -406,6 +299,7 @@ impl Core {
                 status: state.scheduler.status(now),
                 refusals: state.refusals,
                 held,
+                lost: leader.lost().collect(),
             }
         })
     }

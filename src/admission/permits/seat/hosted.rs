@@ -78,6 +78,8 @@ pub(super) struct Hosted {
     beyond_share_at: TokioInstant,
     /// Since when members are lost.
     lost_since: Option<Instant>,
+    /// How many are silent.
+    silent: usize,
     next_wake: Option<TokioInstant>,
 }
 
@@ -97,6 +99,7 @@ impl Hosted {
             began_at: TokioInstant::now(),
             beyond_share_at: TokioInstant::now() + Self::turn(part),
             lost_since: None,
+            silent: 0,
             next_wake: None,
         }
     }
@@ -361,6 +364,11 @@ impl Queue for Hosted {
             alone,
             members,
         } = lost;
+        if silent > self.silent {
+            // The time begins again with the last of them.
+            self.lost_since = None;
+        }
+        self.silent = silent;
         let is_gone = silent > 0 && self.are_gone(now);
         if silent == 0 || is_gone {
             self.lost_since = None;

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Seat,
-    core::{Seen, ToMember},
+    core::{Core, Seen, ToMember},
     plans, wire,
 };
 use crate::cluster::{
@@ -38,7 +38,7 @@ pub(in crate::admission::permits) struct Link {
     member: MemberId,
     /// The epoch in which this gateway leads.
     leads: watch::Sender<Option<Epoch>>,
-    /// Signals that somebody else may lead now.
+    /// Signals that another gateway may lead now.
     look: Notify,
 }
 
@@ -66,7 +66,7 @@ impl Link {
 
     /// Leaves the cluster, so that the others need not wait for this gateway.
     pub(in crate::admission::permits) async fn leave(&self) {
-        self.seat.change(|core, now| core.member.leave(now));
+        self.seat.change(Core::leave);
         let leaving = async {
             self.send_waiting().await;
             self.redis.resign(self.member).await
@@ -80,7 +80,7 @@ impl Link {
 
     /// Takes part in the election, again and again.
     async fn campaign(&self) {
-        loop {
+        while !self.seat.lock().has_left() {
             let asked_at = Instant::now();
             let now = asked_at.into_std();
             let (known_epoch, may_lead, view, units) = {

@@ -14,7 +14,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,7 @@ pub(super) struct Seat {
     outgoing: Notify,
     queue_limit: usize,
     waiting_max: usize,
+    refusals: AtomicU64,
 }
 
 impl Seat {
@@ -79,6 +83,7 @@ impl Seat {
             outgoing: Notify::new(),
             waiting_max: queue_limit.saturating_add(UNANSWERED_MAX),
             queue_limit,
+            refusals: AtomicU64::new(0),
         }
     }
 
@@ -205,6 +210,17 @@ impl Seat {
         // The request runs, and the permit will end it.
         std::mem::forget(waiter);
         Ok(units)
+    }
+
+    /// Counts a refusal of a request of this gateway. Returns whether the gateway is alone.
+    pub(super) fn count_refusal(&self) -> bool {
+        self.refusals.fetch_add(1, Relaxed);
+        self.lock().is_alone()
+    }
+
+    /// How often upstream has refused a request of this gateway.
+    pub(super) fn refusals(&self) -> u64 {
+        self.refusals.load(Relaxed)
     }
 
     /// Upstream has begun to answer a request.

@@ -20,7 +20,7 @@ pub(super) enum Part {
 pub(super) struct Share {
     /// Which one it is, from 0.
     pub(super) rank: usize,
-    /// How many there are. Without any, the share is empty.
+    /// How many there are. 0 if none is known, also not this one: then the share is empty.
     pub(super) members: usize,
     /// The units that others hold beyond their shares.
     pub(super) excess_units: u32,
@@ -58,7 +58,8 @@ impl Share {
         }
     }
 
-    fn of(rank: usize, members: usize) -> Self {
+    /// The share of the member with this `rank` of a number of members.
+    pub(super) fn of(rank: usize, members: usize) -> Self {
         Self {
             rank,
             members,

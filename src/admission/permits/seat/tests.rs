@@ -32,7 +32,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// So many gateways on a plan of so many units. The first one leads.
+    /// This number of gateways, on a plan of this number of units. The first one leads.
     async fn new(gateways: usize, units: u32) -> Self {
         let settings = Settings {
             headroom: 0,
@@ -94,6 +94,21 @@ impl Cluster {
         }
     }
 
+    /// This gateway reaches Redis, and nobody leads.
+    fn see_nobody(&self, gateway: usize) {
+        self.seat(gateway).change(|core, now| {
+            let seen = Seen {
+                asked_at: now,
+                leader: None,
+                members: [MemberId(gateway as u64)].into(),
+                units_of_others: Vec::new(),
+                left: BTreeSet::new(),
+                are_members_complete: true,
+            };
+            core.see(now, seen);
+        });
+    }
+
     /// Redis does not answer this gateway.
     fn miss(&self, gateway: usize) {
         self.seat(gateway)
@@ -112,9 +127,14 @@ impl Cluster {
     }
 
     fn carry_once(&self) -> bool {
+        self.carry_between(0..self.gateways.len())
+    }
+
+    /// Carries the messages that these gateways have for each other. Returns whether there were any.
+    fn carry_between(&self, reach: std::ops::Range<usize>) -> bool {
         let mut has_carried = false;
-        for gateway in &self.gateways {
-            let seat = gateway.seat.as_ref().unwrap();
+        for gateway in reach.clone() {
+            let seat = self.seat(gateway);
             let (now, outgoing) = seat.change(|core, now| (now, core.take_outgoing()));
             let to_leader = wire::encode_to_leader(&outgoing.to_leader, now);
             for message in wire::decode_to_leader(&to_leader, now).unwrap() {
@@ -123,6 +143,9 @@ impl Cluster {
                     .change(|core, now| core.receive_as_leader(now, message));
             }
             for (to, message) in outgoing.to_members {
+                if !reach.contains(&(to.0 as usize)) {
+                    continue;
+                }
                 has_carried = true;
                 let bytes = wire::encode_to_member(&[message]);
                 for message in wire::decode_to_member(&bytes).unwrap() {

@@ -12,6 +12,8 @@ pub(super) struct View {
     pub(super) refusals: u64,
     /// The units that each member holds.
     pub(super) held: BTreeMap<MemberId, u32>,
+    /// The members that do not ask the queue, and may use their shares alone.
+    pub(super) lost: Vec<MemberId>,
 }
 
 /// What this gateway does in the cluster.

@@ -1,7 +1,8 @@
 //! Messages and views as bytes: protobuf, so that gateways of two versions understand each other
 //! while one replaces the other. Members of a message are never given another meaning.
 //!
-//! A time is sent as a duration before or after the moment of sending, because clocks differ.
+//! A time is sent as a duration, because clocks differ: a deadline from the moment of sending, and a
+//! wait as it was when the message was made.
 
 mod bodies;
 mod request;

@@ -238,3 +238,92 @@ async fn without_snapshots_the_share_of_a_dead_gateway_is_free_after_half_a_minu
     }
     assert!((30..40).contains(&seconds), "after {seconds} s");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_gateway_leads_if_nobody_else_is_there() {
+    let cluster = Cluster::new(2, 2).await;
+    let _waiting: Vec<_> = (0..3).map(|_| cluster.ask(1, 1)).collect();
+    for _ in 0..5 {
+        sleep(Duration::from_millis(2_500)).await;
+        cluster.see(0..2);
+        cluster.carry_once();
+    }
+    assert!(!cluster.seat(1).lock().may_lead());
+    // The leader is gone.
+    for _ in 0..31 {
+        sleep(Duration::from_secs(1)).await;
+        cluster.see_nobody(1);
+    }
+    assert!(cluster.seat(1).lock().may_lead());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_hears_nothing_of_its_leader_goes_on_alone_and_is_back_later() {
+    let cluster = Cluster::new(2, 2).await;
+    // The lease goes on, but no message comes.
+    for _ in 0..9 {
+        sleep(Duration::from_secs(1)).await;
+        cluster.see([1]);
+    }
+    let role = || cluster.gateways[1].cluster_status().unwrap().role;
+    assert_eq!(role(), Role::Alone);
+    for _ in 0..31 {
+        sleep(Duration::from_secs(1)).await;
+        cluster.see(0..2);
+        cluster.carry().await;
+    }
+    assert_eq!(role(), Role::Following);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_has_led_and_gone_alone_never_leads_that_epoch_again() {
+    let cluster = Cluster::new(1, 2).await;
+    sleep(LEASE).await;
+    cluster.miss(0);
+    assert!(cluster.seat(0).lock().known_epoch() > Some(Epoch(cluster.epoch)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_has_left_says_nothing_more() {
+    let cluster = Cluster::new(2, 2).await;
+    cluster.seat(1).change(super::super::core::Core::leave);
+    cluster.carry().await;
+    sleep(Duration::from_secs(2)).await;
+    assert!(!cluster.carry_once());
+    let members = cluster.seat(0).lock().leader.as_ref().unwrap().counts();
+    assert_eq!(members, (1, 0), "nobody is lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_leader_leaves_the_share_of_a_member_that_the_last_one_had_lost() {
+    let mut cluster = Cluster::new(3, 3).await;
+    // The third is cut off.
+    for _ in 0..10 {
+        sleep(Duration::from_millis(500)).await;
+        cluster.see(0..2);
+        cluster.carry_between(0..2);
+    }
+    cluster.tell_view();
+    (cluster.epoch, cluster.leader) = (2, 1);
+    cluster.see(0..2);
+    for _ in 0..3 {
+        sleep(Duration::from_millis(500)).await;
+        cluster.carry_between(0..2);
+    }
+    let asked: Vec<_> = (0..3).map(|_| cluster.ask(1, 1)).collect();
+    sleep(Duration::from_millis(500)).await;
+    cluster.carry_between(0..2);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(asked.iter().filter(|one| one.is_finished()).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cooldowns_that_end_while_nothing_may_start_do_not_keep_the_driver_awake() {
+    let cluster = Cluster::new(1, 2).await;
+    let running = cluster.start(0, 1).await;
+    sleep(LEASE - Duration::from_millis(100)).await;
+    drop(running);
+    sleep(Duration::from_secs(1)).await;
+    let wakes_at = cluster.seat(0).tick();
+    assert!(wakes_at > tokio::time::Instant::now());
+}

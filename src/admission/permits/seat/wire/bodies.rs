@@ -78,7 +78,7 @@ pub(super) struct WaitsAgain {
 pub(super) struct Ended {
     #[prost(uint64, tag = "1")]
     id: u64,
-    /// 0 cancelled, 1 finished, 2 unsent. One that is not known counts as cancelled.
+    /// 0 cancelled, 1 finished, 2 unsent. Any other number counts as cancelled.
     #[prost(uint32, tag = "2")]
     end: u32,
 }

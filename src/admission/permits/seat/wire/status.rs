@@ -46,6 +46,8 @@ pub(super) struct View {
     refusals: u64,
     #[prost(map = "fixed64, uint32", tag = "15")]
     held: HashMap<u64, u32>,
+    #[prost(fixed64, repeated, tag = "16")]
+    lost: Vec<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -94,6 +96,7 @@ impl View {
             wait_p99_us: us(status.wait_p99),
             keys: keys.collect(),
             refusals: view.refusals,
+            lost: view.lost.iter().map(|id| id.0).collect(),
             held: view.held.iter().map(|(id, &units)| (id.0, units)).collect(),
         }
     }
@@ -132,6 +135,7 @@ impl View {
         view::View {
             status,
             refusals: self.refusals,
+            lost: self.lost.into_iter().map(MemberId).collect(),
             held: self
                 .held
                 .into_iter()

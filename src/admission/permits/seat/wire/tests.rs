@@ -229,6 +229,7 @@ fn all_gateways_read_the_same_view() {
     let view = View {
         status,
         refusals: 2,
+        lost: vec![MemberId(7)],
         held: [(MemberId(u64::MAX), 3), (MemberId(1), 1)].into(),
     };
     assert_eq!(decode_view(&encode_view(&view)), Ok(view));
