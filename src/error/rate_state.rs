@@ -10,7 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub struct RateState {
     /// The limit.
     pub limit: u64,
-    /// How many are left now.
+    /// This gateway's share of the limit, while it cannot count together with others that share it.
+    pub share: Option<u64>,
+    /// How many are left now, of the share if there is one.
     pub remaining: u64,
     /// When all are left again.
     pub reset: Duration,
@@ -39,6 +41,21 @@ pub const HEADERS: [HeaderName; 6] = [
 ];
 
 impl RateState {
+    /// The same state of a share as a state of the whole `limit`.
+    pub fn as_share_of(self, limit: u64) -> Self {
+        let share = (self.limit < limit).then_some(self.limit);
+        Self {
+            limit,
+            share,
+            ..self
+        }
+    }
+
+    /// The limit by which this gateway has counted: the share, if there is one.
+    pub fn counted_limit(&self) -> u64 {
+        self.share.unwrap_or(self.limit)
+    }
+
     /// Adds the headers that tell the state of the limit of `unit`.
     pub fn add_to(&self, unit: RateUnit, headers: &mut HeaderMap) {
         let [limit, remaining, reset, of_tokens @ ..] = HEADERS;

@@ -216,7 +216,7 @@ impl Drop for Allowance {
         if let Some(Minute { state, taken, at }) = self.minute {
             let ago = TokioInstant::now().into_std().saturating_duration_since(at);
             let used = self.used.tokens;
-            self.identity.settle_tokens(state.limit, taken, used, ago);
+            self.identity.settle_tokens(state, taken, used, ago);
         }
     }
 }

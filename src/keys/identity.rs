@@ -258,14 +258,16 @@ impl Identity {
         }
     }
 
-    /// Corrects what was counted for a call: see [`Rate::settle`]. `counted_limit` is the limit by
-    /// which this gateway has counted it.
-    pub(super) fn settle_tokens(&self, counted_limit: u64, taken: u64, used: u64, ago: Duration) {
-        self.tokens().settle(counted_limit, taken, used, ago);
+    /// Corrects what was counted for a call: see [`Rate::settle`]. `state` is that of the limit when
+    /// it was counted.
+    pub(super) fn settle_tokens(&self, state: RateState, taken: u64, used: u64, ago: Duration) {
+        let counted_limit = state.counted_limit();
+        // A call that takes more than this gateway's share was counted as the whole share.
+        let counted = taken.min(counted_limit);
+        self.tokens().settle(counted_limit, counted, used, ago);
         if let (Some(shared), Some(key)) = (self.0.record.sharing.get(), self.0.id) {
             let of = RateUnit::Tokens;
-            let limit = self.limits().tokens_per_minute.unwrap_or(counted_limit);
-            shared.settle(Name { key, of }, limit, taken, used, ago);
+            shared.settle(Name { key, of }, state.limit, taken, used, ago);
         }
     }
 

@@ -105,6 +105,7 @@ pub(super) fn state(limit: u64, ahead_ns: u64, part_ns: u64) -> RateState {
     let until = ahead_ns.saturating_add(part_ns).saturating_sub(MINUTE_NS);
     RateState {
         limit,
+        share: None,
         remaining: u64::try_from(remaining).unwrap_or(limit).min(limit),
         reset: Duration::from_nanos(ahead_ns),
         retry_after: Duration::from_nanos(until),

@@ -87,9 +87,10 @@ impl Identity {
     /// The key has used its tokens of a minute.
     pub(super) fn too_many_tokens(&self, state: RateState) -> Error {
         let message = format!(
-            "The limit of {} tokens in a minute has {} left, which is too little for this call: try \
-             again in {}",
+            "The limit of {} tokens in a minute{} has {} left, which is too little for this call: \
+             try again in {}",
             state.limit,
+            share(state),
             state.remaining,
             state.retry_after_text()
         );
@@ -99,8 +100,9 @@ impl Identity {
     /// The key has made its calls of a minute.
     pub(super) fn too_many_calls(&self, state: RateState) -> Error {
         let message = format!(
-            "The limit of {} calls in a minute is reached: try again in {}",
+            "The limit of {} calls in a minute{} is reached: try again in {}",
             state.limit,
+            share(state),
             state.retry_after_text()
         );
         self.of_minute(message, RateUnit::Requests, state)
@@ -128,6 +130,14 @@ impl Identity {
     fn named(&self, message: String) -> String {
         format!("{message} (gateway key {:?})", self.name())
     }
+}
+
+/// How much of the limit this gateway allows, if that is not all of it.
+fn share(state: RateState) -> String {
+    let share = state.share;
+    share.map_or_else(String::new, |share| {
+        format!(", of which this gateway allows {share} now,")
+    })
 }
 
 /// What a budget has left.

@@ -106,7 +106,7 @@ impl LinkError {
     pub(super) fn into_problem(self, url: &RedisUrl) -> Problem {
         match self {
             Self::Opening(problem) => problem,
-            Self::Command(error) => Problem::of(url, &error),
+            Self::Command(error) => Problem::of_command(url, &error),
         }
     }
 }

@@ -40,7 +40,7 @@ pub use mailbox::{ENTRIES_MAX, Mailbox, MailboxReader};
 use names::Names;
 pub use open::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 pub use problem::{Problem, ProblemKind};
-pub use rates::{AHEAD_MAX_NS, Advance};
+pub use rates::{AHEAD_MAX_NS, Advance, CORRECTIONS_MAX};
 pub use streams::{MESSAGE_BYTES_MAX, STREAM_ENTRIES_MAX};
 
 use super::message::{Epoch, MemberId};
@@ -49,8 +49,9 @@ use crate::config::RedisUrl;
 /// A Redis, through which the gateways of a cluster talk. Cheap to clone; all clones share one
 /// connection, which is opened when it is needed, and again when it breaks.
 ///
-/// A method waits for [`CONNECT_TIMEOUT`] and [`RESPONSE_TIMEOUT`] at most. After an error it is
-/// not known whether Redis has done what was asked: it may even do it later.
+/// A method waits for [`CONNECT_TIMEOUT`] and [`RESPONSE_TIMEOUT`] at most. After most errors it is
+/// not known whether Redis has done what was asked, and it may even do it later:
+/// [`Problem::may_be_done`].
 #[derive(Clone)]
 pub struct Redis {
     link: Arc<Link>,
@@ -160,10 +161,10 @@ impl Redis {
     }
 
     /// Moves the times of limits forward, or back if the number is negative, whether they allow it
-    /// or not.
+    /// or not: at most [`CORRECTIONS_MAX`] in one step of Redis.
     ///
     /// # Errors
-    /// Redis cannot be used.
+    /// Redis cannot be used. [`Problem::may_be_done`] says whether it may have moved them.
     pub async fn correct(&self, corrections: &[(String, i64)]) -> Result<(), Problem> {
         rates::correct(&self.link, &self.names, corrections).await
     }

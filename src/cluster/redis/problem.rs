@@ -15,6 +15,7 @@ const DETAIL_CHARS_MAX: usize = 200;
 pub struct Problem {
     kind: ProblemKind,
     message: String,
+    may_be_done: bool,
 }
 
 /// The kind of an error of Redis. It tells who can act.
@@ -64,13 +65,25 @@ impl Problem {
             "" => format!("{url}: {what}"),
             advice => format!("{url}: {what}. {advice}"),
         };
-        Self { kind, message }
+        Self {
+            kind,
+            message,
+            may_be_done: false,
+        }
     }
 
     /// An error of the client or of Redis.
     pub(super) fn of(url: &RedisUrl, error: &RedisError) -> Self {
         let (kind, what) = described(error);
-        Self::new(url, kind, &without_password(url, what))
+        Self::new(url, kind, &repeatable(url, &what))
+    }
+
+    /// An error after a command was sent.
+    pub(super) fn of_command(url: &RedisUrl, error: &RedisError) -> Self {
+        Self {
+            may_be_done: may_be_done(error),
+            ..Self::of(url, error)
+        }
     }
 
     /// An error before the connection was usable: what is no Redis may answer anything.
@@ -93,6 +106,12 @@ impl Problem {
     /// Its kind.
     pub fn kind(&self) -> ProblemKind {
         self.kind
+    }
+
+    /// Whether Redis may have done what was asked, or may do it later. `false` if it has not got it,
+    /// or has refused it.
+    pub fn may_be_done(&self) -> bool {
+        self.may_be_done
     }
 }
 
@@ -117,7 +136,19 @@ pub(super) fn breaks_connection(error: &RedisError) -> bool {
         )
 }
 
-/// Whether a stream or a script is refused because the user may not use it.
+/// Whether a command may have run, or may run later, although it has this error. A script that fails
+/// in its middle has done the rest.
+fn may_be_done(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Io
+            | ErrorKind::Parse
+            | ErrorKind::UnexpectedReturnType
+            | ErrorKind::Server(ServerErrorKind::ResponseError)
+    )
+}
+
+/// The kind of an error, and what has happened. The text may repeat what was sent.
 fn described(error: &RedisError) -> (ProblemKind, String) {
     use ServerErrorKind as Server;
     match error.kind() {
@@ -125,7 +156,7 @@ fn described(error: &RedisError) -> (ProblemKind, String) {
             (ProblemKind::Unreachable, "it does not answer".to_owned())
         }
         ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => {
-            (ProblemKind::Unreachable, shortened(&error.to_string()))
+            (ProblemKind::Unreachable, error.to_string())
         }
         ErrorKind::AuthenticationFailed => (
             ProblemKind::AccessDenied,
@@ -133,8 +164,8 @@ fn described(error: &RedisError) -> (ProblemKind, String) {
         ),
         ErrorKind::Server(Server::NoPerm) => (
             ProblemKind::AccessDenied,
-            "the user may not do what is needed: the commands of hashes, sorted sets, streams and \
-             scripts, for the keys featherwire:*"
+            "the user may not use a command or a key that is needed: the keys are featherwire:*, \
+             and docs/scale.md names the commands"
                 .to_owned(),
         ),
         ErrorKind::Server(Server::Moved | Server::Ask | Server::CrossSlot) => (
@@ -172,8 +203,8 @@ fn described(error: &RedisError) -> (ProblemKind, String) {
 fn server_says(error: &RedisError) -> String {
     let code = error.code().unwrap_or_else(|| error.category());
     match error.detail() {
-        Some(detail) => shortened(&format!("{code} {detail}")),
-        None => shortened(code),
+        Some(detail) => format!("{code} {detail}"),
+        None => code.to_owned(),
     }
 }
 
@@ -182,19 +213,30 @@ fn is_database(error: &RedisError) -> bool {
     text.contains("DB index") || text.contains("database")
 }
 
-/// A server that is no Redis may repeat what it was sent.
-fn without_password(url: &RedisUrl, text: String) -> String {
-    let password = url
-        .password
-        .as_ref()
-        .map(|password| password.expose_secret());
-    match password {
-        Some(password) => text.replace(password, "…"),
-        None => text,
-    }
+/// What may be repeated of a text of the server or the client: one line, without the password, and
+/// not too long. A server that is no Redis may repeat what it was sent.
+fn repeatable(url: &RedisUrl, text: &str) -> String {
+    let visible: String = text.chars().filter(|c| !c.is_control()).collect();
+    // Before it is shortened: a part of the password must not stay at the end.
+    let visible = match &url.password {
+        Some(password) => visible.replace(password.expose_secret(), "…"),
+        None => visible,
+    };
+    visible.chars().take(DETAIL_CHARS_MAX).collect()
 }
 
-fn shortened(text: &str) -> String {
-    let visible = text.chars().filter(|c| !c.is_control());
-    visible.take(DETAIL_CHARS_MAX).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_the_password_is_repeated_wherever_the_text_is_cut() {
+        let url: RedisUrl = "redis://:s3cr3t@h".parse().unwrap();
+        for before in DETAIL_CHARS_MAX - 8..=DETAIL_CHARS_MAX {
+            let text = format!("{}s3cr3t, it says", "x".repeat(before));
+            let told = repeatable(&url, &text);
+            assert!(!told.contains("s3"), "{told}");
+            assert!(told.chars().count() <= DETAIL_CHARS_MAX, "{told}");
+        }
+    }
 }

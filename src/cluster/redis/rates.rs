@@ -8,8 +8,8 @@ use super::{link::Link, names::Names, problem::Problem, script::Script};
 /// The farthest that a time can be ahead, in nanoseconds: a day.
 pub const AHEAD_MAX_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 
-/// The largest number of times that one script corrects.
-const SCRIPT_CORRECTIONS_MAX: usize = 500;
+/// The largest number of limits that are corrected at once. Redis does nothing else in that time.
+pub const CORRECTIONS_MAX: usize = 500;
 
 static ADVANCE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/advance.lua")));
@@ -45,15 +45,12 @@ pub(super) async fn correct(
     corrections: &[(String, i64)],
 ) -> Result<(), Problem> {
     let most = AHEAD_MAX_NS.to_string();
-    for part in corrections.chunks(SCRIPT_CORRECTIONS_MAX) {
-        let keys = part.iter().map(|(name, _)| names.rate(name));
-        let keys: Vec<_> = keys.collect();
-        let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-        let numbers = part.iter().map(|(_, by_ns)| by_ns.to_string());
-        let numbers: Vec<_> = numbers.collect();
-        let mut arguments = vec![most.as_bytes()];
-        arguments.extend(numbers.iter().map(String::as_bytes));
-        let () = CORRECT.run(link, &keys, &arguments).await?;
-    }
-    Ok(())
+    let keys = corrections.iter().map(|(name, _)| names.rate(name));
+    let keys: Vec<_> = keys.collect();
+    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+    let numbers = corrections.iter().map(|(_, by_ns)| by_ns.to_string());
+    let numbers: Vec<_> = numbers.collect();
+    let mut arguments = vec![most.as_bytes()];
+    arguments.extend(numbers.iter().map(String::as_bytes));
+    CORRECT.run(link, &keys, &arguments).await
 }

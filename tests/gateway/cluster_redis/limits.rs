@@ -184,6 +184,18 @@ async fn while_redis_is_away_each_gateway_allows_its_share_and_tells_later() {
             statuses.push(pair.call(gateway, prompt(MODEL, "hi")).await);
         }
         assert_eq!(statuses, [200, 200, 429, 429], "{gateway}");
+        // It names the whole limit, and its share of it.
+        let prompt = prompt(MODEL, "hi");
+        let refused = post(&pair.addresses[gateway], &pair.secret, prompt, &[]).await;
+        assert_eq!(refused.headers()["x-ratelimit-limit-requests"], "4");
+        assert_eq!(refused.headers()["x-ratelimit-remaining-requests"], "0");
+        let (_, body) = json_of(refused).await;
+        let says = text(&body["error"], "message");
+        let words = "limit of 4 calls in a minute, of which this gateway allows 2 now, is reached";
+        assert!(says.contains(words), "{says}");
+        let get = http().get(format!("{}/v1/key", pair.addresses[gateway]));
+        let (_, own) = json_of(get.bearer_auth(&pair.secret).send().await.unwrap()).await;
+        assert_eq!(text(&own["requestsPerMinute"], "limit"), "4", "{own}");
     }
     server.restart().await;
     // It knows nothing of the members any more, and learns what was used without it.
