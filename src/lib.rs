@@ -72,7 +72,8 @@
 //!   hyper spawns, which ends with its stream) and ends with it. So does its connection to
 //!   upstream. What serves several callers has a task: the refresh of the catalogue and of the
 //!   keys, the exchange of budgets with the database, the writer of the ledger, the sender of
-//!   traces, the feed of the units, the timers of the queue for units, and the idle connections of a worker. The exception
+//!   traces, the feed of the units, the timers of the queue for units, the limits for a minute and the
+//!   circuits that gateways share, and the idle connections of a worker. The exception
 //!   is the decoding and encoding of a body of more than [`offload::LARGE_BYTES`]: it runs on a
 //!   thread, few of them at once. It goes on if its caller disconnects, and all that it holds is
 //!   dropped at its end. So does a statement that adds up calls, because the database does not stop

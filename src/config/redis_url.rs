@@ -178,7 +178,8 @@ fn sentinel() -> RedisKind {
     }
 }
 
-/// The user and the password before the `@`. Without a colon, it is a user alone.
+/// The user and the password before the `@`, with a colon between them. Either may be empty, but a
+/// user needs a password.
 #[allow(clippy::type_complexity)]
 fn user_and_password(text: &str) -> Result<(Option<String>, Option<SecretString>), &'static str> {
     let (user, password) = text

@@ -6,6 +6,7 @@
 //! - `election`: who leads, and who is a member. It is one script ([`Redis::campaign`]).
 //! - `streams` and `mailbox`: messages, each in a Redis Stream.
 //! - `rates`: limits for a minute, which all gateways share.
+//! - `rights`: whether the user may do what all of this needs.
 //! - `names` and `script`: the keys in Redis, and the scripts that run there.
 //!
 //! # What Redis has
@@ -27,6 +28,7 @@ mod names;
 mod open;
 mod problem;
 mod rates;
+mod rights;
 mod script;
 mod streams;
 
@@ -78,12 +80,14 @@ impl Redis {
     }
 
     /// Opens the connection, if there is none, and checks that a Redis of a sufficient version is
-    /// there and accepts the user.
+    /// there, accepts the user, and lets the user do all that is needed.
     ///
     /// # Errors
     /// It cannot be used. [`ProblemKind::is_transient`] says whether it may be later.
     pub async fn check(&self) -> Result<(), Problem> {
-        self.link.connection().await.map(|_| ())
+        // An error of the connection says more than an error of the script.
+        self.link.connection().await?;
+        rights::check(&self.link, &self.names).await
     }
 
     /// Takes part in the election: tells that the candidate is alive, and takes or renews the lease

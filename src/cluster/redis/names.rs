@@ -48,6 +48,11 @@ impl Names {
         format!("{}rate:{name}", self.prefix)
     }
 
+    /// A key of this kind, which the check of the user's rights uses and deletes.
+    pub(super) fn check(&self, kind: &str) -> String {
+        format!("{}check:{kind}", self.prefix)
+    }
+
     /// The stream of what is told about a topic.
     pub(super) fn topic(&self, topic: &str) -> String {
         format!("{}topic:{topic}", self.prefix)
@@ -75,6 +80,7 @@ mod tests {
             names.stream(Mailbox::Leader(Epoch(1))),
             names.topic("circuits"),
             names.rate("a"),
+            names.check("hash"),
         ];
         let keys = [
             &names.lease,

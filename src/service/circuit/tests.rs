@@ -89,7 +89,7 @@ async fn a_probe_that_is_answered_lets_others_ask_and_one_failure_opens_it_again
     assert_eq!(
         error.retry_after(),
         Some(WAIT * 2),
-        "one that is cut in the middle has failed"
+        "an answer that is cut in the middle has failed"
     );
     assert!(error.message().contains("4 times"), "{error}");
     other.record_success();

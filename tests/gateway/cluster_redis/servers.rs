@@ -57,19 +57,11 @@ async fn a_password_is_needed_and_never_shown() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "s3cr3t"]).await else {
         return;
     };
-    let create = ["ACL", "SETUSER", "app", "on", ">s3cr3t-2", "~featherwire:*"];
-    let commands = [
-        "+@hash",
-        "+@sortedset",
-        "+@stream",
-        "+@string",
-        "+@scripting",
-    ];
-    let more = ["+@keyspace", "+@fast"];
-    let create: Vec<_> = create.into_iter().chain(commands).chain(more).collect();
+    let create = create_user().replace("PASSWORD", "s3cr3t-2");
+    let create: Vec<_> = create.split_whitespace().collect();
     let () = server.command(&create).await;
     let port = server.port;
-    for good in [":s3cr3t@", "default:s3cr3t@", "app:s3cr3t-2@"] {
+    for good in [":s3cr3t@", "default:s3cr3t@", "featherwire:s3cr3t-2@"] {
         let url = format!("redis://{good}127.0.0.1:{port}").parse().unwrap();
         let redis = Redis::connect(&url, SPACE).await.unwrap();
         let leader = campaign(&redis, 1).await.leader;
@@ -86,22 +78,68 @@ async fn a_password_is_needed_and_never_shown() {
         );
         assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
     }
-    // A user who may do too little.
-    let () = server
-        .command(&["ACL", "SETUSER", "app", "-eval", "-evalsha"])
-        .await;
-    let url: RedisUrl = format!("redis://app:s3cr3t-2@127.0.0.1:{port}")
-        .parse()
-        .unwrap();
-    let redis = Redis::connect(&url, SPACE).await.unwrap();
-    let problem = redis.campaign(super::candidate(1)).await.unwrap_err();
-    assert_eq!(problem.kind(), ProblemKind::AccessDenied, "{problem}");
     // Debian's Redis needs none.
     let Some(open) = RedisServer::start().await else {
         return;
     };
     let problem = problem_of(&format!("redis://:s3cr3t@127.0.0.1:{}", open.port)).await;
     assert_eq!(problem.kind(), ProblemKind::AccessDenied, "{problem}");
+}
+
+/// The command of the documentation that creates a user with all the rights that are needed.
+fn create_user() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scale.md");
+    let document = fs::read_to_string(path).unwrap();
+    let (_, from) = document.split_once("```text\nACL SETUSER").unwrap();
+    format!("ACL SETUSER{}", from.split_once("```").unwrap().0)
+}
+
+#[tokio::test]
+async fn a_user_who_may_do_too_little_is_refused_at_the_start() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let create = create_user().replace("PASSWORD", "s3cr3t");
+    let url = format!("redis://featherwire:s3cr3t@127.0.0.1:{}", server.port);
+    let commands = create
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix('+'));
+    for command in commands.filter(|command| !["info", "select"].contains(command)) {
+        let () = server
+            .command(&["ACL", "SETUSER", "featherwire", "reset"])
+            .await;
+        let without = format!("{create} -{command}");
+        let without: Vec<_> = without.split_whitespace().collect();
+        let () = server.command(&without).await;
+        let problem = problem_of(&url).await;
+        assert_eq!(
+            problem.kind(),
+            ProblemKind::AccessDenied,
+            "{command}: {problem}"
+        );
+        let text = problem.to_string();
+        let is_named = text.contains(&format!("may not use {}. ", command.to_uppercase()));
+        assert!(is_named || command.starts_with("eval"), "{text}");
+    }
+    // All commands, but other keys.
+    let other = create.replace("~featherwire:*", "resetkeys ~other:*");
+    let other: Vec<_> = other.split_whitespace().collect();
+    let () = server.command(&other).await;
+    let problem = problem_of(&url).await;
+    assert_eq!(problem.kind(), ProblemKind::AccessDenied, "{problem}");
+    let mut serve = featherwire(&["serve", "--listen", "127.0.0.1:0", "--emulator"]);
+    serve.env("FEATHERWIRE_REDIS_URL", &url);
+    let ended = run(&mut serve).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.err);
+    assert!(
+        ended.err.contains("the keys are featherwire:*"),
+        "{}",
+        ended.err
+    );
+    // The check leaves nothing.
+    Redis::connect(&server.url(), SPACE).await.unwrap();
+    let left: u64 = server.command(&["DBSIZE"]).await;
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]
@@ -128,7 +166,7 @@ async fn a_database_has_a_number() {
 #[tokio::test]
 async fn a_certificate_must_be_of_an_authority_that_is_trusted() {
     // The file of authorities that this process trusts. `tests/redis/run` names it, in its own folder
-    // and in SSL_CERT_FILE too: one that belongs to the machine must stay as it is.
+    // and in SSL_CERT_FILE too: the machine's own file must stay as it is.
     let Ok(trusted) = std::env::var("FEATHERWIRE_TEST_AUTHORITIES") else {
         return;
     };
