@@ -121,7 +121,9 @@ async fn ask_at<X: Exchange>(
             Err(error) => {
                 call.release_units();
                 call.stats.sent.record_error(&error);
-                permit = retry(call, account, candidate, permit, &mut attempts, error).await?;
+                // In memory of its own: it is rare.
+                let again = retry(call, account, candidate, permit, &mut attempts, error);
+                permit = Box::pin(again).await?;
             }
         }
     }

@@ -186,7 +186,7 @@ pub(crate) mod tests {
     use crate::upstream::Client;
 
     /// The largest future of a call, in bytes. It is moved into memory of its own for each call.
-    pub(crate) const FUTURE_BYTES_MAX: usize = 6 * 1024 + 512;
+    pub(crate) const FUTURE_BYTES_MAX: usize = 6 * 1024 + 768;
 
     #[derive(Parser)]
     struct Options {

@@ -179,7 +179,9 @@ impl Permits {
         let (shared, model, since) = (&self.shared, model.into(), Instant::now());
         self.wait_for_plan(&request).await;
         if let Some(seat) = &self.seat {
-            let (id, units) = seat.ask(&model, &request, since, position).await?;
+            // In memory of its own, so that calls without a cluster do not carry it.
+            let asked = Box::pin(seat.ask(&model, &request, since, position));
+            let (id, units) = asked.await?;
             let claim = Claim::in_cluster(seat, id, units);
             let shared = Arc::clone(shared);
             return Ok(Permit::new(

@@ -45,22 +45,26 @@ pub struct Permit {
 pub(super) enum Claim {
     /// In this process.
     Ticket(Ticket),
-    /// In the cluster.
-    Cluster {
-        seat: Arc<Seat>,
-        id: RequestId,
-        /// The leader wants to know when upstream has begun to answer.
-        tell_admitted: bool,
-    },
+    /// In the cluster. In memory of its own, so that permits without a cluster are small.
+    Cluster(Box<ClusterClaim>),
+}
+
+/// A request of the cluster.
+#[derive(Clone, Debug)]
+pub(super) struct ClusterClaim {
+    seat: Arc<Seat>,
+    id: RequestId,
+    /// The leader wants to know when upstream has begun to answer.
+    tell_admitted: bool,
 }
 
 impl Claim {
     pub(super) fn in_cluster(seat: &Arc<Seat>, id: RequestId, units: Units) -> Self {
-        Self::Cluster {
+        Self::Cluster(Box::new(ClusterClaim {
             seat: Arc::clone(seat),
             id,
             tell_admitted: units.tell_admitted,
-        }
+        }))
     }
 }
 
@@ -100,13 +104,9 @@ impl Permit {
     pub fn mark_admitted(&self) {
         let ticket = match &self.claim {
             Claim::Ticket(ticket) => *ticket,
-            Claim::Cluster {
-                seat,
-                id,
-                tell_admitted,
-            } => {
-                if *tell_admitted {
-                    seat.tell_admitted(*id);
+            Claim::Cluster(claim) => {
+                if claim.tell_admitted {
+                    claim.seat.tell_admitted(claim.id);
                 }
                 return;
             }
@@ -160,7 +160,7 @@ impl Permit {
         let refusal = Refusal::of(refusal);
         let is_alone = match &self.claim {
             Claim::Ticket(_) => false,
-            Claim::Cluster { seat, .. } => seat.count_refusal(),
+            Claim::Cluster(claim) => claim.seat.count_refusal(),
         };
         // Gateways without Redis refuse each other; that says nothing about the request.
         if !is_alone {
@@ -169,11 +169,11 @@ impl Permit {
         }
         let ticket = match &self.claim {
             Claim::Ticket(ticket) => *ticket,
-            Claim::Cluster { .. } => {
+            Claim::Cluster(_) => {
                 let budget = self.budget;
                 let again = Again::Refused(Refused { refusal, budget });
                 let since = self.since;
-                return self.ask_again(since, None, again, position).await;
+                return Box::pin(self.ask_again(since, None, again, position)).await;
             }
         };
         let (grant, granted) = oneshot::channel();
@@ -209,11 +209,10 @@ impl Permit {
         let since = returns_at.checked_sub(self.waited).unwrap_or(returns_at);
         let ticket = match &self.claim {
             Claim::Ticket(ticket) => *ticket,
-            Claim::Cluster { .. } => {
+            Claim::Cluster(_) => {
                 let again = Again::Paused { is_upstream_busy };
-                return self
-                    .ask_again(since, Some(returns_at), again, position)
-                    .await;
+                let asked = self.ask_again(since, Some(returns_at), again, position);
+                return Box::pin(asked).await;
             }
         };
         let cooldown = if is_upstream_busy {
@@ -265,9 +264,10 @@ impl Permit {
         again: Again<Refused>,
         position: &QueuePosition,
     ) -> Result<Self> {
-        let Claim::Cluster { seat, id, .. } = &self.claim else {
+        let Claim::Cluster(claim) = &self.claim else {
             return Err(Error::internal("the request is not of the cluster"));
         };
+        let (seat, id) = (&claim.seat, claim.id);
         let times = WaitTimes {
             since,
             before_pause: self.waited,
@@ -275,9 +275,9 @@ impl Permit {
         };
         let (model, request) = (&self.model, &self.request);
         let units = seat
-            .ask_again(*id, model, request, times, pause_until, again, position)
+            .ask_again(id, model, request, times, pause_until, again, position)
             .await?;
-        let claim = Claim::in_cluster(seat, *id, units);
+        let claim = Claim::in_cluster(seat, id, units);
         Ok(self.next(units.cost, claim, since))
     }
 
@@ -295,7 +295,7 @@ impl Permit {
         }
         let ticket = match &self.claim {
             Claim::Ticket(ticket) => *ticket,
-            Claim::Cluster { seat, id, .. } => return seat.end(*id, end),
+            Claim::Cluster(claim) => return claim.seat.end(claim.id, end),
         };
         let mut state = self.shared.lock();
         match end {
