@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     config,
-    error::Error,
-    proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage},
+    error::{Error, ErrorCode},
+    proto::v1::{ChatMessage, CreateChatCompletionRequest, ModelFilter, StreamOptions, Usage},
     service::{Accounts, Call, Chat, Dispatch, UnaryOrStream, Units, headers::UPSTREAM_REQUEST_ID},
-    upstream::{Catalogue, Client, ModelNames},
+    upstream::{Catalogue, Client, ModelNames, RequestOptions},
 };
 
 /// Makes one real call to Featherless, without a gateway in between, for each account. It streams a
@@ -57,13 +57,10 @@ impl Check {
         for account in &self.accounts {
             output::print(format_args!("account   {}\n", account.name))?;
             let upstream = account.upstream(&self.upstream);
-            match self.model_of(account) {
-                Some(model) => works &= self.check(&upstream, model).await?,
-                None => output::print(format_args!(
-                    "not asked, because its models do not include {}: name one by --model\n",
-                    self.model
-                ))?,
-            }
+            works &= match self.model_of(account) {
+                Some(model) => self.check(&upstream, model).await?,
+                None => self.check_first(account, &upstream).await?,
+            };
             output::print("\n")?;
         }
         Ok(exit_code(works))
@@ -77,6 +74,30 @@ impl Check {
         }
         let mut patterns = account.model_patterns.iter().map(|it| it.trim());
         patterns.find(|pattern| !pattern.contains(['*', '?']))
+    }
+
+    /// Makes a call to the upstream of an account for the first model of its list that a pattern
+    /// of the account has. Returns whether it answers.
+    async fn check_first(
+        &self,
+        account: &config::Account,
+        upstream: &config::Upstream,
+    ) -> Result<bool, Failure> {
+        let first = async {
+            let catalogue = Catalogue::new(Client::new(upstream)?, ModelNames::default());
+            let copy = catalogue.get(RequestOptions::default()).await?;
+            let is_asked = |id: &str| account.models.iter().any(|glob| glob.matches(id));
+            let page = copy.page(&ModelFilter::default(), is_asked, None, 1);
+            let model = page.models.into_iter().next();
+            model.ok_or_else(|| no_model_of(account, upstream))
+        };
+        match first.await {
+            Ok(model) => self.check(upstream, &model.id).await,
+            Err(error) => {
+                print_problem(&error)?;
+                Ok(false)
+            }
+        }
     }
 
     /// Makes a call to one upstream. Returns whether it answers.
@@ -94,21 +115,7 @@ impl Check {
             Ok(()) => Ok(true),
             Err(CheckError::Output(failure)) => Err(failure),
             Err(CheckError::Upstream(error)) => {
-                let (code, kind) = (error.code(), error.kind().row().openai);
-                let message = printable::text(error.message());
-                output::print(format_args!(
-                    "\nproblem   {code} ({kind})\n          {message}\n"
-                ))?;
-                let cause = error.cause();
-                if !cause.is_empty() {
-                    output::print(format_args!("cause     {cause}\n"))?;
-                }
-                if let Some(problem) = tls_problem::sentence(&error, Server::Upstream) {
-                    output::print(format_args!("TLS       {problem}\n"))?;
-                }
-                if let Some(url) = error.help() {
-                    output::print(format_args!("see       {url}\n"))?;
-                }
+                print_problem(&error)?;
                 Ok(false)
             }
         }
@@ -189,6 +196,34 @@ impl Check {
         ))?;
         Ok(())
     }
+}
+
+fn no_model_of(account: &config::Account, upstream: &config::Upstream) -> Error {
+    let message = format!(
+        "The list of {} has no model that a pattern of the account {} has: correct its models, or \
+         name a model by --model",
+        upstream.featherless_base_url, account.name
+    );
+    Error::new(ErrorCode::ModelNotFound, message)
+}
+
+fn print_problem(error: &Error) -> Result<(), Failure> {
+    let (code, kind) = (error.code(), error.kind().row().openai);
+    let message = printable::text(error.message());
+    output::print(format_args!(
+        "\nproblem   {code} ({kind})\n          {message}\n"
+    ))?;
+    let cause = error.cause();
+    if !cause.is_empty() {
+        output::print(format_args!("cause     {cause}\n"))?;
+    }
+    if let Some(problem) = tls_problem::sentence(error, Server::Upstream) {
+        output::print(format_args!("TLS       {problem}\n"))?;
+    }
+    if let Some(url) = error.help() {
+        output::print(format_args!("see       {url}\n"))?;
+    }
+    Ok(())
 }
 
 fn exit_code(works: bool) -> ExitCode {

@@ -9,7 +9,7 @@ use futures_util::{
 use tokio::time::Instant;
 
 use super::{
-    accounts::{Accounts, UpstreamAccount},
+    accounts::{Accounts, Allowed, UpstreamAccount},
     call::Call,
     circuit,
     concurrency_sum::{CIRCUITS_LISTED_MAX, sum},
@@ -41,7 +41,8 @@ impl Account {
     /// meaning of the upstream's reply.
     pub async fn plan(&self, call: Call, request: GetPlanRequest) -> Result<Reply<Plan>> {
         call.note_rpc("GetPlan");
-        let account = self.accounts.named(&request.account);
+        let allowed = self.accounts.allowed(&call.identity);
+        let account = allowed.and_then(|allowed| self.accounts.named(allowed, &request.account));
         let plan = async {
             account?
                 .client
@@ -51,26 +52,31 @@ impl Account {
         Ok(call.run(plan).await?.into())
     }
 
-    /// The requests that use the units of all accounts now. An account of several that does not
-    /// answer is shown as the gateway sees it.
+    /// The requests that use the units of all accounts of the caller's key now. An account of
+    /// several that does not answer is shown as the gateway sees it.
     ///
     /// # Errors
-    /// The meaning of the upstream's reply, if no account answers.
+    /// The meaning of the upstream's reply, if each account has a feed and none answers;
+    /// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if the gateway has no account of
+    /// the key.
     pub async fn concurrency(&self, call: Call) -> Result<Reply<Concurrency>> {
         call.note_rpc("GetConcurrency");
-        let snapshots = self.accounts.list().iter().map(|account| {
-            let snapshot = account
-                .client
-                .get_account(&["account", "concurrency"], options(&call));
-            OptionFuture::from(account.has_feed().then_some(snapshot))
-        });
+        let allowed = self.accounts.allowed(&call.identity);
         let asking = async {
+            let allowed = allowed?;
+            let snapshots = self.accounts.visible(allowed).map(|account| {
+                let snapshot = account
+                    .client
+                    .get_account(&["account", "concurrency"], options(&call));
+                OptionFuture::from(account.has_feed().then_some(snapshot))
+            });
             let (mut failure, mut answers) = (None, Vec::new());
-            let mut request_id = None;
+            let (mut request_id, mut are_shown) = (None, false);
             for snapshot in join_all(snapshots).await {
                 let reply: Option<Result<upstream::Reply<Concurrency>>> = snapshot;
                 match reply.transpose() {
                     Ok(reply) => {
+                        are_shown = true;
                         let (id, answer) = reply.map(|it| (it.request_id, it.answer)).unzip();
                         request_id = request_id.or(id.flatten());
                         answers.push(answer.unwrap_or_default());
@@ -81,16 +87,15 @@ impl Account {
                     }
                 }
             }
-            let have_failed = answers
-                .iter()
-                .all(|answer| *answer == Concurrency::default());
             match failure {
-                Some(error) if have_failed => Err(error),
-                _ => Ok((request_id, answers)),
+                Some(error) if !are_shown => Err(error),
+                _ => Ok((allowed, request_id, answers)),
             }
         };
-        let (request_id, answers) = call.run(asking).await?;
-        let answer = self.all(answers, Instant::now());
+        let (allowed, request_id, answers) = call.run(asking).await?;
+        let now = Instant::now();
+        let answers = answers.into_iter().map(|message| (message, now));
+        let answer = self.all(allowed, answers);
         Ok(upstream::Reply { request_id, answer }.into())
     }
 
@@ -101,38 +106,57 @@ impl Account {
         }
     }
 
-    /// The requests that use the units of all accounts: now and at each change. All watches share
-    /// one upstream connection for each account.
+    /// The requests that use the units of all accounts of the caller's key: now and at each change.
+    /// All watches share one upstream connection for each account.
+    ///
+    /// # Errors
+    /// As for [`concurrency`](Self::concurrency). The watch ends if the feed of one account breaks.
     pub fn watch(&self, call: Call) -> impl Stream<Item = Result<Concurrency>> + Send + use<> {
         call.note_rpc("WatchConcurrency");
-        let list = self.accounts.list();
-        let feeds = list.iter().map(|account| &account.feed);
-        let snapshots = Feed::watch_all(feeds.enumerate(), call);
+        let allowed = self.accounts.allowed(&call.identity);
+        let shown = allowed.as_ref().ok();
+        let accounts = shown
+            .into_iter()
+            .flat_map(|allowed| self.accounts.visible(*allowed));
+        let accounts: Vec<_> = accounts.collect();
+        let feeds = accounts.iter().map(|account| &account.feed);
+        let mut last = vec![(Concurrency::default(), Instant::now()); accounts.len()];
+        let mut snapshots = Feed::watch_all(feeds.enumerate(), call);
+        if let Err(error) = &allowed {
+            snapshots.refuse(error.clone());
+        }
         let this = self.clone();
-        let mut last = vec![Concurrency::default(); list.len()];
         snapshots.map(move |snapshot| {
             let (index, snapshot) = snapshot?;
+            let allowed = allowed.clone()?;
             if let Some(last) = last.get_mut(index) {
-                *last = snapshot.message;
+                *last = (snapshot.message, snapshot.arrived_at);
             }
-            Ok(this.all(last.clone(), snapshot.arrived_at))
+            Ok(this.all(allowed, last.iter().cloned()))
         })
     }
 
-    /// The snapshots of all accounts, with the gateway's own view of each, as one.
-    fn all(&self, snapshots: Vec<Concurrency>, arrived_at: Instant) -> Concurrency {
-        let list = self.accounts.list();
-        let accounts = list.iter().zip(snapshots);
-        let accounts = accounts.map(|(account, mut snapshot)| {
+    /// The snapshots of the allowed accounts and when each arrived, with the gateway's own view of
+    /// each, as one.
+    fn all(
+        &self,
+        allowed: Allowed,
+        snapshots: impl Iterator<Item = (Concurrency, Instant)>,
+    ) -> Concurrency {
+        let list = self.accounts.visible(allowed);
+        let accounts = list.zip(snapshots);
+        let accounts = accounts.map(|(account, (mut snapshot, arrived_at))| {
             complete(account, &mut snapshot, arrived_at);
             snapshot
         });
-        let [_, _, ..] = list else {
+        if !self.accounts.are_several() {
             return sum(accounts);
-        };
+        }
         let snapshots: Vec<_> = accounts.collect();
-        let refused = self.accounts.circuits().list(Instant::now(), list.len());
-        let of_each = list.iter().zip(&snapshots).map(|(account, snapshot)| {
+        let number = self.accounts.list().len();
+        let refused = self.accounts.circuits().list(Instant::now(), number);
+        let list = self.accounts.visible(allowed);
+        let of_each = list.zip(&snapshots).map(|(account, snapshot)| {
             let status = refused.iter().find(|status| status.model == account.name);
             AccountUnits {
                 name: account.name.as_ref().to_owned(),

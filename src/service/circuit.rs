@@ -1,7 +1,7 @@
-//! A circuit breaker for each model, and one for each account. After several failures in a row a model is not asked for a
-//! while. Then one call probes it, and the model is used again as soon as that call's answer
-//! starts. Calls with a fallback lose no time on it, and calls without one get an error at once.
-//! The count of failures ends when an answer finishes successfully.
+//! A circuit breaker for each model, and one for each account. After several failures in a row a
+//! model is not asked for a while. Then one call probes it, and the model is used again as soon as
+//! that call's answer starts. Calls with a fallback lose no time on it, and calls without one get an
+//! error at once. The count of failures ends when an answer finishes successfully.
 //!
 //! There is a lock, and no task or timer. Whether a circuit is open is asked with the time as an
 //! argument.
@@ -37,6 +37,10 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 /// How many models may have failed recently. Callers choose the ids, so their number is limited;
 /// beyond it, models have no circuit.
 const MODELS_MAX: usize = 4096;
+
+/// How long a probe of an account keeps other calls away. The answer to a call that is not streamed
+/// may take much longer, and says nothing until it is complete.
+const ACCOUNT_PROBE_MAX: Duration = Duration::from_secs(5);
 
 /// The settings of all circuits.
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +86,8 @@ struct Circuit {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Probe {
     None,
-    /// One call probes the model.
-    Running,
+    /// One call probes the model, and this is when it began.
+    Running(Instant),
     /// The model has started to answer. All calls may ask it; one more failure opens the circuit
     /// again.
     Answering,
@@ -143,7 +147,7 @@ impl Circuits {
             .get(model)
             .and_then(|circuit| Some((circuit, circuit.left(now)?)))
         {
-            Some((circuit, left)) if circuit.probe == Probe::Running || !left.is_zero() => {
+            Some((circuit, left)) if self.is_probed(circuit, now) || !left.is_zero() => {
                 Err(circuit.error(self.0.subject, model, left))
             }
             _ => Ok(()),
@@ -159,10 +163,10 @@ impl Circuits {
         if let Some(circuit) = self.models().get_mut(&model)
             && let Some(left) = circuit.left(now)
         {
-            if circuit.probe == Probe::Running || !left.is_zero() {
+            if self.is_probed(circuit, now) || !left.is_zero() {
                 return Err(circuit.error(self.0.subject, &model, left));
             }
-            (circuit.probe, is_probe) = (Probe::Running, true);
+            (circuit.probe, is_probe) = (Probe::Running(now), true);
         }
         Ok(CircuitPass {
             circuits: self.clone(),
@@ -170,6 +174,15 @@ impl Circuits {
             asked_at: now,
             is_probe,
         })
+    }
+
+    /// Whether a probe keeps other calls away.
+    fn is_probed(&self, circuit: &Circuit, now: Instant) -> bool {
+        match (circuit.probe, self.0.subject) {
+            (Probe::Running(_), Subject::Models) => true,
+            (Probe::Running(since), Subject::Accounts) => now < since + ACCOUNT_PROBE_MAX,
+            (Probe::None | Probe::Answering, _) => false,
+        }
     }
 
     fn models(&self) -> MutexGuard<'_, HashMap<Arc<str>, Circuit>> {
@@ -181,12 +194,16 @@ impl Circuits {
 /// Whether one more model may have failed recently. Forgets what is long ago, if it must.
 fn has_room(models: &mut HashMap<Arc<str>, Circuit>, model: &str, now: Instant) -> bool {
     if models.len() >= MODELS_MAX && !models.contains_key(model) {
-        models.retain(|_, circuit| circuit.probe == Probe::Running || !circuit.is_old(now));
+        models.retain(|_, circuit| circuit.has_probe() || !circuit.is_old(now));
     }
     models.len() < MODELS_MAX || models.contains_key(model)
 }
 
 impl Circuit {
+    fn has_probe(&self) -> bool {
+        matches!(self.probe, Probe::Running(_))
+    }
+
     /// For how much longer the circuit is open; `None` if it is closed.
     fn left(&self, now: Instant) -> Option<Duration> {
         if self.probe == Probe::Answering {
@@ -327,8 +344,10 @@ impl CircuitPass {
 
 impl Drop for CircuitPass {
     fn drop(&mut self) {
+        // Another call may probe it since then.
         if self.is_probe
             && let Some(circuit) = self.circuits.models().get_mut(&self.model)
+            && circuit.probe == Probe::Running(self.asked_at)
         {
             circuit.probe = Probe::None;
         }

@@ -21,19 +21,19 @@ use tokio_stream::wrappers::WatchStream;
 
 use super::call::Call;
 use crate::{
-    error::{Error, Result},
+    error::{AccountFault, Error, Result},
     json::{Chunk, SingleText},
     proto::v1::Concurrency,
     upstream::{ChoiceEnd, Client, EventStream, StreamMessage},
 };
 
-/// The time between two messages of a feed that has no upstream, as of one that has.
+/// The time between two messages of a feed without an upstream: the same as of Featherless's.
 const EMPTY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Passes the feed to every watcher. Cheap to clone; all clones share one connection.
 #[derive(Clone, Debug)]
 pub struct Feed {
-    /// `None` for an upstream that has no feed.
+    /// `None` if no upstream tells it.
     upstream: Option<Client>,
     current: Arc<Mutex<Current>>,
 }
@@ -80,7 +80,7 @@ impl Feed {
         }
     }
 
-    /// The feed of an upstream that has none: an empty message every two seconds, for what the
+    /// The feed of an account with fixed units: an empty message every two seconds, for what the
     /// gateway adds to it.
     pub(super) fn empty() -> Self {
         Self {
@@ -94,8 +94,9 @@ impl Feed {
         Self::watch_all([(0, self)], call)
     }
 
-    /// Watches several feeds, each with a number for its messages. If one of them breaks, the
-    /// others go on.
+    /// Watches several feeds, each with a number for its messages. The watch ends if one of them
+    /// breaks, because its last message would soon be wrong. A feed whose upstream refuses the
+    /// account has none, so the others go on without it.
     pub(super) fn watch_all<'a>(
         feeds: impl IntoIterator<Item = (usize, &'a Self)>,
         call: Call,
@@ -119,15 +120,14 @@ impl Feed {
                 said,
                 _lines: lines,
             },
-            true => State::Refused,
+            true => State::Refused(Error::draining()),
         };
         let deadline = call.deadline.map(tokio::time::sleep_until).map(Box::pin);
         Watch {
             state,
             deadline,
             call,
-            feeds,
-            broken: 0,
+            left: feeds,
         }
     }
 
@@ -233,9 +233,8 @@ pub struct Watch {
     state: State,
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     call: Call,
-    /// How many feeds there are, and how many of them are broken.
-    feeds: usize,
-    broken: usize,
+    /// How many feeds there are, without those that were refused.
+    left: usize,
 }
 
 enum State {
@@ -244,12 +243,17 @@ enum State {
         /// Keep the connections.
         _lines: Vec<Arc<Line>>,
     },
-    /// The watch began after the end, and its error has not been sent yet.
-    Refused,
+    /// The watch may not begin, and this has not been sent yet.
+    Refused(Error),
     Ended,
 }
 
 impl Watch {
+    /// Ends the watch with `error` before its first message.
+    pub(super) fn refuse(&mut self, error: Error) {
+        self.state = State::Refused(error);
+    }
+
     fn end(&mut self, error: Error) -> Poll<Option<<Self as Stream>::Item>> {
         self.call.fail(&error);
         self.state = State::Ended;
@@ -265,7 +269,10 @@ impl Stream for Watch {
         let this = self.get_mut();
         let said = match &mut this.state {
             State::Watching { said, .. } => said,
-            State::Refused => return this.end(Error::draining()),
+            State::Refused(error) => {
+                let error = error.clone();
+                return this.end(error);
+            }
             State::Ended => return Poll::Ready(None),
         };
         if this
@@ -284,8 +291,8 @@ impl Stream for Watch {
                 Some((_, None)) => continue,
                 Some((number, Some(Ok(snapshot)))) => Poll::Ready(Some(Ok((number, snapshot)))),
                 Some((_, Some(Err(error)))) => {
-                    this.broken += 1;
-                    if this.broken < this.feeds {
+                    this.left = this.left.saturating_sub(1);
+                    if this.left > 0 && error.account_fault() == AccountFault::Refused {
                         continue;
                     }
                     this.end(error)

@@ -7,7 +7,7 @@
 //! - [`call`]: the life cycle of a call; [`headers`], `options`, [`active_calls`] and
 //!   [`inflight_bytes`] are what it consists of.
 //! - `chat`, `completions`, `embeddings`, [`models`] and `account`: one file per gRPC service.
-//!   `unary_or_stream` is what the first two have in common.
+//!   `unary_or_stream` is what the first two have in common; `model_search` searches for models.
 //! - `prepared`: the request as it is sent upstream, after `validate` and `inferred_types`.
 //! - `accounts`: the accounts that are asked, at their `upstreams`.
 //! - [`dispatch`]: sends a request to a model. `route` chooses among its fallbacks, [`circuit`]
@@ -50,6 +50,7 @@ pub mod headers;
 mod inferred_types;
 pub mod inflight_bytes;
 mod model_request;
+mod model_search;
 pub mod models;
 mod options;
 mod prepared;

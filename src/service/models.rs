@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, hash::Hasher, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::{
-    accounts::{Accounts, Turn},
+    accounts::{Accounts, Turn, no_account_has},
     call::Call,
+    model_search::{add_new, in_time, search_at, searched_text},
     prepared,
     reply::Reply,
     validate,
@@ -18,10 +20,7 @@ use crate::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter,
         TokenizeRequest, TokenizeResponse,
     },
-    upstream::{
-        self, Catalogue, Client, RequestOptions, UnaryMessage,
-        catalogue::{self, Snapshot},
-    },
+    upstream::{self, Catalogue, RequestOptions, UnaryMessage, catalogue::Snapshot},
 };
 
 const PAGE_SIZE_DEFAULT: usize = 100;
@@ -103,24 +102,35 @@ impl Models {
             query
                 .iter()
                 .try_for_each(|(name, value)| validate::search_parameter(name, value))?;
-            let mut accounts = self.accounts.of_each_upstream();
-            let mut found = Err(Error::internal("a gateway without an upstream"));
-            if let Some(first) = accounts.next() {
-                found = search_at(&first.client, &query, &call).await;
-            }
-            for other in accounts {
-                match (&mut found, search_at(&other.client, &query, &call).await) {
-                    (Ok(found), Ok(more)) => add_new(&mut found.answer, more.answer),
+            let allowed = self.accounts.allowed(&call.identity)?;
+            let asked = self.accounts.with_search(allowed);
+            let searches = asked.iter().map(|account| async {
+                let search = search_at(&account.client, &query, &call);
+                let mut reply = in_time(search, asked.len()).await?;
+                let models = &mut reply.answer.models;
+                models.retain(|model| self.accounts.accepts(allowed, account, &model.id));
+                Ok(reply)
+            });
+            let mut found: Result<upstream::Reply<ListModelsResponse>> =
+                Err(Error::internal("a gateway without an upstream"));
+            for (place, reply) in join_all(searches).await.into_iter().enumerate() {
+                match (&mut found, reply) {
+                    (Ok(found), Ok(more)) => add_new(&mut found.answer.models, more.answer.models),
                     (Err(_), Ok(reply)) => found = Ok(reply),
+                    (_, Err(error)) if place == 0 => found = Err(error),
                     // The models of the others are of use without these.
                     (_, Err(_)) => {}
                 }
             }
-            found
+            let asked = asked.iter().map(|account| account.source_bit());
+            found.map(|reply| (reply, asked.fold(0, |set, bit| set | bit)))
         };
-        let mut reply = call.run(searching).await?;
+        let (mut reply, asked) = call.run(searching).await?;
         reply.answer.models = self.catalogue.names().show(reply.answer.models);
-        self.add_aliases(&query, &mut reply.answer.models);
+        if let Some(text) = searched_text(&query) {
+            self.add_unasked(text, asked, &mut reply.answer.models);
+            self.add_aliases(text, &mut reply.answer.models);
+        }
         let models = &mut reply.answer.models;
         let (identity, names) = (&call.identity, self.catalogue.names());
         models.retain(|model| {
@@ -146,22 +156,27 @@ impl Models {
             && (!identity.is_pinned() || has_account())
     }
 
-    /// Adds the aliases that match the search, which the upstream does not know, to the first page.
-    fn add_aliases(&self, query: &[(&str, &str)], models: &mut Vec<Model>) {
-        let text = |name: &str| {
-            query
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| *value)
+    /// Adds the models that match the searched `text` and that no `asked` upstream lists, as the
+    /// catalogue has them: at most a page.
+    fn add_unasked(&self, text: &str, asked: u64, models: &mut Vec<Model>) {
+        let copy = self.catalogue.current();
+        let copy = copy.filter(|_| self.accounts.are_several() && !text.is_empty());
+        let Some(copy) = copy else { return };
+        let filter = ModelFilter {
+            search: text.to_owned(),
+            ..ModelFilter::default()
         };
-        let is_first_page = text("page").is_none_or(|page| page == "1");
-        let is_filtered = ["family", "tags", "available_on_current_plan"]
-            .iter()
-            .any(|name| text(name).is_some());
-        let (Some(searched), false, true) = (text("q"), is_filtered, is_first_page) else {
-            return;
+        let is_unasked = |id: &str| {
+            let sources = copy.sources(id);
+            sources != 0 && sources & asked == 0
         };
-        let searched = searched.to_lowercase();
+        let page = copy.page(&filter, is_unasked, None, PAGE_SIZE_DEFAULT);
+        add_new(models, page.models);
+    }
+
+    /// Adds the aliases that match the searched `text`, which the upstream does not know.
+    fn add_aliases(&self, text: &str, models: &mut Vec<Model>) {
+        let searched = text.to_lowercase();
         for (alias, _) in self.catalogue.names().aliases() {
             if alias.to_lowercase().contains(&searched)
                 && !models.iter().any(|model| model.id == alias)
@@ -219,11 +234,10 @@ impl Models {
             let names = self.catalogue.names();
             let real = names.resolve(&request.model);
             call.identity.check_model(real, &request.model)?;
-            if let Some(answer) = self
-                .catalogue
-                .current()
-                .and_then(|copy| copy.model(&request.model))
-            {
+            let allowed = self.accounts.allowed(&call.identity)?;
+            let copy = self.catalogue.current();
+            let copy = copy.filter(|copy| self.may_see(&call, copy, &request.model));
+            if let Some(answer) = copy.and_then(|copy| copy.model(&request.model)) {
                 return Ok(Reply::new(answer));
             }
             let path: Vec<&str> = ["models"].into_iter().chain(real.split('/')).collect();
@@ -231,9 +245,14 @@ impl Models {
                 model: Some(real),
                 ..options(&call)
             };
+            let asked = self.accounts.with_model(allowed, real);
+            let answers = asked.iter().map(|account| {
+                let answer = account.client.get::<Model>(&path, &[], options);
+                in_time(answer, asked.len())
+            });
             let mut failure = None;
-            for account in self.accounts.of_each_upstream() {
-                match account.client.get::<Model>(&path, &[], options).await {
+            for answer in join_all(answers).await {
+                match answer {
                     Ok(mut reply) => {
                         if real != request.model {
                             reply.answer.id.clone_from(&request.model);
@@ -243,7 +262,7 @@ impl Models {
                     Err(error) => failure = failure.or(Some(error)),
                 }
             }
-            let failure = failure.unwrap_or_else(|| Error::internal("no upstream"));
+            let failure = failure.unwrap_or_else(|| no_account_has(real));
             Err(self.catalogue.suggest(real, failure).await)
         };
         call.run(reply).await
@@ -282,12 +301,15 @@ impl Models {
             let body = prepared.into_body();
             loop {
                 let account = turn.next(&call)?;
-                let pass = turn.pass(account)?;
-                let reply: Result<upstream::Reply<TokenizeResponse>> = account
-                    .client
-                    .post(&["tokenize"], body.clone(), options)
-                    .await;
-                pass.record(&reply);
+                let reply: Result<upstream::Reply<TokenizeResponse>> = match turn.pass(account) {
+                    Ok(pass) => {
+                        let asking = account.client.post(&["tokenize"], body.clone(), options);
+                        let reply = asking.await;
+                        pass.record(&reply);
+                        reply
+                    }
+                    Err(error) => Err(error),
+                };
                 match reply {
                     Ok(reply) => return Ok(reply.into()),
                     Err(error) => turn.take_error(account, error)?,
@@ -298,27 +320,7 @@ impl Models {
     }
 }
 
-async fn search_at(
-    upstream: &Client,
-    query: &[(&str, &str)],
-    call: &Call,
-) -> Result<upstream::Reply<ListModelsResponse>> {
-    let mut reply: upstream::Reply<ListModelsResponse> =
-        upstream.get(&["models"], query, options(call)).await?;
-    catalogue::keep_models(&mut reply.answer);
-    Ok(reply)
-}
-
-/// Adds the models of another upstream that are not among those `found`.
-fn add_new(found: &mut ListModelsResponse, more: ListModelsResponse) {
-    for model in more.models {
-        if !found.models.iter().any(|known| known.id == model.id) {
-            found.models.push(model);
-        }
-    }
-}
-
-fn options(call: &Call) -> RequestOptions<'_> {
+pub(super) fn options(call: &Call) -> RequestOptions<'_> {
     RequestOptions {
         deadline: call.deadline,
         ..RequestOptions::default()

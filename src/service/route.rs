@@ -11,7 +11,7 @@ use super::{
     circuit::{CircuitPass, Circuits},
 };
 use crate::{
-    error::{Error, ErrorCode, Kind},
+    error::{AccountFault, Error, ErrorCode, Kind},
     upstream::Catalogue,
 };
 
@@ -55,9 +55,10 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Starts asking the model at the account with these `circuits`. Call this after the call got its units, because a call that waits
-    /// for units must not be the one that probes a circuit. True if it is a probe, which is sent
-    /// only once. See [`Exchange::SILENCE_MIN`](super::exchange::Exchange::SILENCE_MIN).
+    /// Starts asking the model at the account with these `circuits`. Call this after the call got
+    /// its units, because a call that waits for units must not probe a circuit. True if it is a
+    /// probe, which is sent only once. See
+    /// [`Exchange::SILENCE_MIN`](super::exchange::Exchange::SILENCE_MIN).
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the model's circuit has opened since the call waits for units.
@@ -124,8 +125,8 @@ impl Drop for Candidate {
 
 impl Route {
     /// A route over `models`, of which the first is the one that the caller asked for as
-    /// `requested`, at the `allowed` accounts. `deadline` is the call's. A model that another one follows has
-    /// `first_token_max` for its first token.
+    /// `requested`, at the `allowed` accounts. `deadline` is the call's. A model that another one
+    /// follows has `first_token_max` for its first token.
     pub(super) fn new(
         accounts: Accounts,
         allowed: Allowed,
@@ -264,7 +265,10 @@ impl Route {
         let is_first = self.tried.is_empty();
         // If a fallback does not exist, its name is wrong. That does not refuse the caller's
         // request.
-        let is_curable = error.allows_fallback() || (!is_first && error.kind() == Kind::NotFound);
+        let is_curable = error.allows_fallback()
+            || (!is_first && error.kind() == Kind::NotFound)
+            // Another model may be at an account that works.
+            || (self.accounts.are_several() && error.account_fault() == AccountFault::Refused);
         let error = if is_first {
             self.catalogue.suggest(model, error).await
         } else {

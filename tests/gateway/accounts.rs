@@ -21,10 +21,12 @@ use crate::support::{
     scripted::{answer_for, chunk, no_capacity, refused, whole},
 };
 
+mod lists;
 mod pins;
 mod plans;
 mod refusals;
 mod usage;
+mod views;
 
 /// The time for which an account that was refused is not asked.
 const CIRCUIT_WAIT: Duration = Duration::from_secs(10);

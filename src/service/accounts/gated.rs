@@ -29,8 +29,9 @@ impl Gated {
         if refusals.len() >= REFUSALS_MAX {
             refusals.retain(|_, until| *until > now);
         }
-        if refusals.len() < REFUSALS_MAX {
-            refusals.insert((account, Arc::clone(model)), now + REMEMBERED_FOR);
+        let pair = (account, Arc::clone(model));
+        if refusals.len() < REFUSALS_MAX || refusals.contains_key(&pair) {
+            refusals.insert(pair, now + REMEMBERED_FOR);
         }
     }
 
@@ -70,6 +71,9 @@ mod tests {
         }
         assert!(gated.has(0, &model(0), now) && !gated.has(1, &model(0), now));
         assert!(!gated.has(0, &model(REFUSALS_MAX), now));
+        let soon = now + REMEMBERED_FOR / 2;
+        gated.add(0, &model(1), soon);
+        assert!(gated.has(0, &model(1), now + REMEMBERED_FOR), "renewed");
         let later = now + REMEMBERED_FOR;
         assert!(!gated.has(0, &model(0), later));
         gated.add(1, &model(0), later);

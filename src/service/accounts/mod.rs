@@ -3,6 +3,7 @@
 //!
 //! - This file: the accounts, and which of them may be asked for a model.
 //! - `turn`: the accounts that one call asks for one model, the best one first.
+//! - `sharing`: what gateways with the same account share of it.
 //! - `gated`: which models an account may not use.
 
 use std::sync::Arc;
@@ -11,13 +12,12 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    circuit::{self, CircuitPass, Circuits, SharedCircuits},
+    circuit::{self, CircuitPass, Circuits},
     feed::Feed,
     units::Units,
     upstreams::{Upstream, Upstreams},
 };
 use crate::{
-    cluster::redis::Redis,
     config::{self, Glob},
     error::{AccountFault, Error, ErrorCode, Health, Result},
     keys::{Directory, Identity},
@@ -25,9 +25,11 @@ use crate::{
 };
 
 mod gated;
+mod sharing;
 mod turn;
 
 use gated::Gated;
+use sharing::redis;
 pub(super) use turn::Turn;
 
 /// A set of accounts: a bit for the index of each.
@@ -67,6 +69,11 @@ pub(super) struct UpstreamAccount {
 }
 
 impl UpstreamAccount {
+    /// The bit of its upstream in the sources of models.
+    pub(super) fn source_bit(&self) -> u64 {
+        bit(self.source)
+    }
+
     /// Whether its upstream tells how its units are used.
     pub(super) fn has_feed(&self) -> bool {
         self.has_feed
@@ -186,15 +193,18 @@ impl Accounts {
         &self.0.list
     }
 
-    /// The account with this name. Without a name, the first one.
+    /// The allowed account with this name. Without a name, the first one.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if no account has it.
-    pub(super) fn named(&self, name: &str) -> Result<&UpstreamAccount> {
-        let mut list = self.list().iter();
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if none of them has it.
+    pub(super) fn named(&self, allowed: Allowed, name: &str) -> Result<&UpstreamAccount> {
+        let mut list = self.visible(allowed);
         let found = list.find(|account| name.is_empty() || *account.name == *name);
         found.ok_or_else(|| {
-            let names: Vec<_> = self.list().iter().map(|account| &*account.name).collect();
+            let names: Vec<_> = self
+                .visible(allowed)
+                .map(|account| &*account.name)
+                .collect();
             let problem = format!(
                 "the gateway has no account of this name: expected one of {}",
                 names.join(", ")
@@ -203,37 +213,41 @@ impl Accounts {
         })
     }
 
-    /// The first account of each upstream.
-    pub(super) fn of_each_upstream(&self) -> impl Iterator<Item = &UpstreamAccount> {
-        let list = self.list();
-        let is_first = |account: &&UpstreamAccount| {
-            let mut before = list.iter().take(account.index);
-            !before.any(|other| other.source == account.source)
-        };
-        list.iter().filter(is_first)
+    /// The first allowed account of each upstream that tells how its units are used, or of each
+    /// upstream if none does. Only Featherless has a search.
+    pub(super) fn with_search(&self, allowed: Allowed) -> Vec<&UpstreamAccount> {
+        let of_feeds = self.members(allowed.0).filter(|account| account.has_feed);
+        match of_each_upstream(of_feeds) {
+            none if none.is_empty() => of_each_upstream(self.members(allowed.0)),
+            some => some,
+        }
+    }
+
+    /// For each upstream, the first of the allowed accounts that are asked for `model`.
+    pub(super) fn with_model(&self, allowed: Allowed, model: &str) -> Vec<&UpstreamAccount> {
+        of_each_upstream(self.members(self.asked_for(allowed, model)))
+    }
+
+    /// Whether one of the allowed accounts at the upstream of `account` is asked for `model`, by
+    /// their patterns.
+    pub(super) fn accepts(&self, allowed: Allowed, account: &UpstreamAccount, model: &str) -> bool {
+        let mut asked = self.members(self.asked_for(allowed, model));
+        asked.any(|other| other.source == account.source)
+    }
+
+    /// Those of the accounts that the key may use.
+    pub(super) fn visible(&self, allowed: Allowed) -> impl Iterator<Item = &UpstreamAccount> {
+        self.members(allowed.0)
+    }
+
+    /// Whether there is more than one account.
+    pub(super) fn are_several(&self) -> bool {
+        self.list().len() > 1
     }
 
     /// Leaves the clusters of all accounts, if there are some.
     pub(super) async fn leave_cluster(&self) {
         join_all(self.list().iter().map(|account| account.units.leave())).await;
-    }
-
-    /// The circuits of models of each account, as other gateways with that account share them.
-    pub(super) fn share_circuits(&self, config: &config::Serve) -> Vec<SharedCircuits> {
-        let Some(url) = &config.cluster.redis_url else {
-            return Vec::new();
-        };
-        let has_name = config.cluster.cluster_name.is_some();
-        // The same URL without a key may be another server on another machine.
-        let known = self
-            .list()
-            .iter()
-            .filter(|account| has_name || account.client.has_key());
-        let shared = known.map(|account| {
-            let redis = Redis::new(url, &cluster_name(config, account.index));
-            account.circuits.share(redis)
-        });
-        shared.collect()
     }
 
     /// The circuits of accounts: whether an upstream refuses one.
@@ -284,7 +298,7 @@ impl Accounts {
         {
             return only.circuits.check(model, now);
         }
-        let eligible = self.asked_for(allowed, model);
+        let eligible = self.eligible(allowed, model, self.0.catalogue.current().as_deref());
         let is_only = eligible.count_ones() == 1;
         let mut failure = None;
         for account in self.members(eligible) {
@@ -298,6 +312,20 @@ impl Accounts {
             }
         }
         Err(failure.unwrap_or_else(|| no_account_has(model)))
+    }
+
+    /// Those of the allowed accounts that can be asked for `model`: by their patterns, and by the
+    /// lists of their upstreams in this `copy` of the catalogue.
+    fn eligible(&self, allowed: Allowed, model: &str, copy: Option<&Snapshot>) -> Set {
+        let by_patterns = self.asked_for(allowed, model);
+        let sources = copy.map_or(0, |copy| copy.sources(model));
+        let listed = self.members(by_patterns);
+        let listed = listed.filter(|account| sources & bit(account.source) != 0);
+        match listed.fold(0, |set, account| set | bit(account.index)) {
+            // The catalogue may be incomplete, so a model that it does not have is asked for too.
+            0 => by_patterns,
+            listed => listed,
+        }
     }
 
     /// Those of the allowed accounts that are asked for `model`, by their patterns.
@@ -315,28 +343,17 @@ impl Accounts {
     }
 }
 
-/// The Redis of the cluster of an account. `None` without a cluster, or if there is nothing to
-/// share.
-fn redis(config: &config::Serve, index: usize) -> Option<Redis> {
-    let url = config.cluster.redis_url.as_ref()?;
-    let is_shared = match account(config, index) {
-        Some(account) => account.units != Some(0),
-        None => config.units.units != Some(0) && config.upstream.api_key().is_some(),
-    };
-    is_shared.then(|| Redis::new(url, &cluster_name(config, index)))
-}
-
-/// The name of the cluster of an account.
-fn cluster_name(config: &config::Serve, index: usize) -> String {
-    match account(config, index) {
-        Some(account) => config.cluster.name_of_account(account, &config.upstream),
-        None => config.cluster.name(&config.upstream),
+/// The first account of each upstream.
+fn of_each_upstream<'a>(
+    accounts: impl Iterator<Item = &'a UpstreamAccount>,
+) -> Vec<&'a UpstreamAccount> {
+    let mut first: Vec<&UpstreamAccount> = Vec::new();
+    for account in accounts {
+        if !first.iter().any(|other| other.source == account.source) {
+            first.push(account);
+        }
     }
-}
-
-/// The table of an account. `None` for the only account, if the options describe it.
-fn account(config: &config::Serve, index: usize) -> Option<&config::Account> {
-    config.accounts.get(index).filter(|_| !config.emulator)
+    first
 }
 
 fn circuits_of_models(config: &config::Models) -> Circuits {
@@ -363,7 +380,7 @@ fn no_account_of(identity: &Identity) -> Error {
     Error::new(ErrorCode::BadConfiguration, message)
 }
 
-fn no_account_has(model: &str) -> Error {
+pub(super) fn no_account_has(model: &str) -> Error {
     let message = format!(
         "No account of the gateway has the model {model}. Ids are case-sensitive; GET \
          /v1/models?q=… or `featherwire models --search …` finds them"

@@ -62,16 +62,7 @@ impl<'a> Turn<'a> {
         }
         // What a request costs is in it too.
         turn.copy = accounts.0.catalogue.get_soon().await;
-        let by_patterns = accounts.asked_for(allowed, model);
-        let sources = turn.copy.as_ref().map_or(0, |copy| copy.sources(model));
-        let has_model = |account: &&UpstreamAccount| sources & bit(account.source) != 0;
-        let listed = accounts.members(by_patterns).filter(has_model);
-        let listed = listed.fold(0, |set, account| set | bit(account.index));
-        // The catalogue may be incomplete, so a model that it does not have is asked for too.
-        turn.eligible = match listed {
-            0 => by_patterns,
-            listed => listed,
-        };
+        turn.eligible = accounts.eligible(allowed, model, turn.copy.as_deref());
         turn
     }
 

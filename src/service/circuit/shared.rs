@@ -110,7 +110,7 @@ impl Circuits {
         let open_for = Duration::from_millis(opened.for_ms).min(WAIT_MAX);
         let is_news = match models.get(&*news.model) {
             // A probe of this gateway tells more.
-            Some(circuit) if circuit.probe == Probe::Running => false,
+            Some(circuit) if circuit.has_probe() => false,
             Some(circuit) => circuit.left(now).is_none_or(|left| left < open_for),
             None => has_room(&mut models, &news.model, now),
         };

@@ -98,7 +98,7 @@ impl Circuit {
         match (self.open_for, self.probe) {
             (None, _) => State::Closed,
             (Some(_), Probe::None) => State::Open,
-            (Some(_), Probe::Running | Probe::Answering) => State::HalfOpen,
+            (Some(_), Probe::Running(_) | Probe::Answering) => State::HalfOpen,
         }
     }
 }

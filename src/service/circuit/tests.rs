@@ -180,3 +180,22 @@ async fn one_refusal_opens_the_circuit_of_an_account_and_an_answer_without_a_pas
     circuits.pass_anyway("main", now).record_success();
     assert!(circuits.check("main", now).is_ok());
 }
+
+#[tokio::test]
+async fn a_probe_of_an_account_holds_others_back_for_a_few_seconds_only() {
+    let (circuits, now) = (Circuits::of_accounts(WAIT), Instant::now());
+    fail(&circuits, 1, now);
+    let later = now + WAIT;
+    let slow = circuits.pass("m", later).unwrap();
+    let until = later + ACCOUNT_PROBE_MAX;
+    let soon = until - Duration::from_millis(1);
+    assert!(circuits.check("m", soon).is_err() && circuits.pass("m", soon).is_err());
+    circuits.check("m", until).unwrap();
+    let second = circuits.pass("m", until).unwrap();
+    assert!(circuits.pass("m", until).is_err(), "it is a probe too");
+    // The first one tells nothing if its caller leaves.
+    drop(slow);
+    assert!(circuits.pass("m", until).is_err());
+    second.record_success();
+    circuits.pass("m", until).unwrap();
+}

@@ -27,8 +27,8 @@ mod writer;
 
 use fetch::{Fetch, Fetches};
 pub use snapshot::{Page, Snapshot};
-pub use source::CatalogueSource;
 use source::List;
+pub use source::{CatalogueSource, LIST_TIMEOUT};
 pub use writer::keep_models;
 
 /// The age at which a snapshot is refreshed. Callers still get the old one until the new one is
@@ -180,7 +180,7 @@ impl Catalogue {
 
     /// The context length of the model `id` in tokens, if the catalogue is there soon and has it.
     pub async fn context_length(&self, id: &str) -> Option<i32> {
-        self.get_soon().await?.model(id)?.context_length
+        self.get_soon().await?.context_length(id)
     }
 
     /// The snapshot, for callers who can do without it. They do not wait long, and not at all while

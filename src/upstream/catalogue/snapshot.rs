@@ -56,8 +56,9 @@ pub(super) struct Entry {
     pub(super) is_shown: bool,
     /// The upstreams that list it: a bit for the index of each.
     pub(super) sources: u64,
-    /// The index of the one that describes it.
-    pub(super) described_by: usize,
+    /// The index of the upstream that tells the cost.
+    pub(super) cost_source: usize,
+    pub(super) context_length: Option<i32>,
 }
 
 /// One page of models.
@@ -148,15 +149,20 @@ impl Snapshot {
         self.entry(id).map_or(0, |entry| entry.sources)
     }
 
-    /// The cost of the model `id` in concurrency units, if the upstream with the index `source`
-    /// describes the model and tells the cost.
+    /// The cost of the model `id` in concurrency units, if the upstream with the index `source` is
+    /// the first that tells it.
     pub fn cost_at(&self, source: usize, id: &str) -> Option<u32> {
         let entry = self.entry(id)?;
-        entry.cost.filter(|_| entry.described_by == source)
+        entry.cost.filter(|_| entry.cost_source == source)
+    }
+
+    /// The context length of the model `id` in tokens, if it is known.
+    pub fn context_length(&self, id: &str) -> Option<i32> {
+        self.entry(id)?.context_length
     }
 
     /// The cost of the model `id` in concurrency units, if it is known, and its class, which may
-    /// tell the cost.
+    /// tell the cost. Each is that of the first upstream that tells it.
     pub fn cost(&self, id: &str) -> Option<(Option<u32>, &str)> {
         let entry = self.entry(id)?;
         Some((entry.cost, &entry.class))

@@ -3,22 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 
+use super::writer::entries;
 use crate::{
     config::Glob,
     error::{Error, ErrorCode, Result},
     upstream::{client::Client, options::RequestOptions},
 };
 
-/// How long one of several upstreams may take to send its list. One that hangs must not keep the
-/// lists of the others back.
-const LIST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one of several upstreams may take to send its list, or to answer a search in it. An
+/// upstream that hangs must not keep the lists of the others back.
+pub const LIST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An upstream whose list of models is in the catalogue, with the accounts that are asked for it.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogueSource {
-    /// Whichever answers first in this order.
+    /// The list is that of the first client that gets it, in this order.
     clients: Vec<Client>,
     /// The patterns of the models that its accounts are asked for. `None` for all.
     accepts: Option<Arc<[Glob]>>,
@@ -74,15 +75,17 @@ impl CatalogueSource {
         Err(failure.unwrap_or_else(|| Error::internal("a source of models without an upstream")))
     }
 
-    /// The same, within a time that the other sources can wait.
+    /// The same, within a time that the other sources can wait, and only if it is a list.
     pub(super) async fn text_in_time(&self) -> Result<Bytes> {
         let late = || {
             let seconds = LIST_TIMEOUT.as_secs();
             let message = format!("The list of models took longer than {seconds} s");
             Error::new(ErrorCode::UpstreamTimeout, message)
         };
-        timeout(LIST_TIMEOUT, self.text())
-            .await
-            .unwrap_or_else(|_| Err(late()))
+        let list = timeout(LIST_TIMEOUT, self.text()).await;
+        let list = list.unwrap_or_else(|_| Err(late()))?;
+        // On a thread of its own: it may have several MB.
+        let checked = spawn_blocking(move || entries(&list).map(drop).map(|()| list));
+        checked.await.map_err(Error::internal)?
     }
 }

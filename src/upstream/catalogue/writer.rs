@@ -81,12 +81,9 @@ impl Snapshot {
                 continue;
             }
             writer.source = source;
-            if lists.len() > 1 {
-                if let Some(place) = known.get(&model.id) {
-                    writer.add_source(*place);
-                    continue;
-                }
-                known.insert(model.id.clone(), writer.entries.len());
+            if let Some(place) = known.get(&model.id) {
+                writer.add_source(*place, model);
+                continue;
             }
             for (alias, real) in names.aliases().filter(|(_, real)| *real == model.id) {
                 dangling.remove(&(alias, real));
@@ -95,8 +92,12 @@ impl Snapshot {
                     ..model.clone()
                 });
             }
-            let is_shown = names.shows(&model.id);
+            let (is_shown, place) = (names.shows(&model.id), writer.entries.len());
             writer.add(model, is_shown)?;
+            // It is not there if it cannot be encoded.
+            if let Some(entry) = writer.entries.get(place).filter(|_| lists.len() > 1) {
+                known.insert(entry.id.to_string(), place);
+            }
         }
         let new = names.record_dangling(dangling.iter().map(|(alias, _)| *alias));
         for (alias, real) in dangling {
@@ -120,7 +121,7 @@ impl Snapshot {
 }
 
 /// The entries of upstream's list.
-fn entries(answer: &[u8]) -> Result<Vec<&RawValue>> {
+pub(super) fn entries(answer: &[u8]) -> Result<Vec<&RawValue>> {
     #[derive(Deserialize)]
     struct Document<'a> {
         #[serde(borrow)]
@@ -238,24 +239,32 @@ impl Writer {
             text: range(text_begins, text.len())?,
             lower_id: range(id_begins, self.lower_ids.len())?,
             id: model.id.into(),
-            class: model.model_class.unwrap_or_default().to_lowercase().into(),
+            class: class(model.model_class),
             gated: model.is_gated,
             available: model.available_on_current_plan,
-            cost: model
-                .concurrency_cost
-                .and_then(|cost| u32::try_from(cost).ok()),
+            cost: cost(model.concurrency_cost),
             is_shown,
             sources: bit(self.source),
-            described_by: self.source,
+            cost_source: self.source,
+            context_length: model.context_length,
         });
         Ok(())
     }
 
-    /// Notes that the present source has the model at this place too.
-    fn add_source(&mut self, place: usize) {
-        if let Some(entry) = self.entries.get_mut(place) {
-            entry.sources |= bit(self.source);
+    /// Notes that the present source has the model at this place too, and what the sources before
+    /// it do not tell of the model.
+    fn add_source(&mut self, place: usize, model: Model) {
+        let Some(entry) = self.entries.get_mut(place) else {
+            return;
+        };
+        entry.sources |= bit(self.source);
+        if entry.cost.is_none() {
+            (entry.cost, entry.cost_source) = (cost(model.concurrency_cost), self.source);
         }
+        if entry.class.is_empty() {
+            entry.class = class(model.model_class);
+        }
+        entry.context_length = entry.context_length.or(model.context_length);
     }
 
     fn finish(self) -> Result<Snapshot> {
@@ -305,6 +314,14 @@ impl Writer {
     }
 }
 
+fn class(class: Option<String>) -> Box<str> {
+    class.unwrap_or_default().to_lowercase().into()
+}
+
+fn cost(cost: Option<i32>) -> Option<u32> {
+    cost.and_then(|cost| u32::try_from(cost).ok())
+}
+
 /// The bit of a source.
 fn bit(source: usize) -> u64 {
     u32::try_from(source)
@@ -317,4 +334,38 @@ fn bit(source: usize) -> u64 {
 fn range(start: usize, end: usize) -> Result<Range<u32>> {
     Ok(u32::try_from(start).map_err(Error::internal)?
         ..u32::try_from(end).map_err(Error::internal)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn snapshot(lists: &[Value]) -> Snapshot {
+        let sources = vec![CatalogueSource::default(); lists.len()];
+        let lists = lists.iter().enumerate().map(|(source, models)| List {
+            source,
+            text: json!({"object": "list", "data": models}).to_string().into(),
+        });
+        let lists: Vec<_> = lists.collect();
+        Snapshot::of(&lists, &sources, &ModelNames::default()).unwrap()
+    }
+
+    #[test]
+    fn what_the_first_upstream_does_not_tell_is_as_the_next_one_tells_it() {
+        let described = json!([{
+            "id": "org/model",
+            "concurrency_cost": 4,
+            "model_class": "qwen3-32b",
+            "context_length": 32768
+        }]);
+        let other = json!([{"id": "org/model", "concurrency_cost": 2, "context_length": 8192}]);
+        let copy = snapshot(&[json!([{"id": "org/model"}]), described, other]);
+        assert_eq!(copy.cost("org/model"), Some((Some(4), "qwen3-32b")));
+        assert_eq!(copy.context_length("org/model"), Some(32768));
+        assert_eq!(copy.sources("org/model"), 0b111);
+        let costs = [0, 1, 2].map(|source| copy.cost_at(source, "org/model"));
+        assert_eq!(costs, [None, Some(4), None]);
+    }
 }

@@ -79,10 +79,13 @@ impl Served {
         secret
     }
 
+    async fn get(&self, secret: &str, path: &str) -> (u16, Value) {
+        let get = http().get(format!("{}{path}", self.address));
+        json_of(get.bearer_auth(secret).send().await.unwrap()).await
+    }
+
     async fn models(&self, secret: &str) -> Vec<String> {
-        let get = http().get(format!("{}/v1/models", self.address));
-        let response = get.bearer_auth(secret).send().await.unwrap();
-        let (_, list): (u16, Value) = json_of(response).await;
+        let (_, list) = self.get(secret, "/v1/models").await;
         let models = list["data"].as_array().unwrap().iter();
         models.map(|model| text(model, "id").to_owned()).collect()
     }
@@ -107,7 +110,15 @@ async fn a_key_uses_and_sees_only_its_accounts() {
     );
     assert!(served.second.models().len() >= 4);
     assert_eq!(served.models(&pinned).await, [MODEL, "second/own"]);
+    let (status, _) = served.get(&pinned, "/v1/models/second/own").await;
+    assert_eq!(status, 200);
+    let unknown = refused(404, "model_not_found", "The model does not exist");
+    served.second.set_reply(unknown);
+    let (status, answer) = served.get(&pinned, "/v1/models/first/own").await;
+    assert_eq!(status, 404, "{answer}");
     let free = served.key("free", &[]).await;
+    let (status, _) = served.get(&free, "/v1/models/first/own").await;
+    assert_eq!(status, 200);
     assert_eq!(
         served.models(&free).await,
         [MODEL, "first/own", "second/own"]
@@ -115,6 +126,34 @@ async fn a_key_uses_and_sees_only_its_accounts() {
     // Two accounts, of which one is not there, are as good as the other.
     let both = served.key("both", &["--accounts", "gone,first"]).await;
     assert_eq!(served.models(&both).await, [MODEL, "first/own"]);
+}
+
+#[tokio::test]
+async fn a_key_sees_the_units_of_its_accounts_only() {
+    let served = Served::start().await;
+    let pinned = served.key("pinned", &["--accounts", "second"]).await;
+    let free = served.key("free", &[]).await;
+    for (secret, names, capacity) in [
+        (&pinned, vec!["second"], 8),
+        (&free, vec!["first", "second"], 16),
+    ] {
+        let (status, units) = served.get(secret, "/v1/concurrency").await;
+        assert_eq!(
+            (status, &units["gateway"]["capacity"]),
+            (200, &json!(capacity))
+        );
+        let accounts = units["accounts"].as_array().unwrap().iter();
+        let shown: Vec<_> = accounts.map(|account| text(account, "name")).collect();
+        assert_eq!(shown, names);
+        let (status, plan) = served.get(secret, "/v1/plan?account=first").await;
+        assert_eq!(status == 400, names.len() == 1, "{plan}");
+        let mut client = AccountServiceClient::new(channel(&served.address).await);
+        let watch = with_secret(WatchConcurrencyRequest::default(), secret);
+        let mut watch = client.watch_concurrency(watch).await.unwrap().into_inner();
+        let units = watch.message().await.unwrap().unwrap();
+        let shown: Vec<_> = units.accounts.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(shown, names);
+    }
 }
 
 #[tokio::test]

@@ -210,3 +210,41 @@ async fn the_key_of_no_account_is_in_an_error() {
         assert!(!answer.to_string().contains("s3cr3t"), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn a_fallback_at_another_account_answers_for_a_refused_one() {
+    for door in Door::ALL {
+        let refusing = upstream(refused(401, "", "Invalid API key")).await;
+        let working = upstream(answer_for(door)).await;
+        let accounts = [
+            limited_to(&[FIRST], fixed("main", refusing.address, 8)),
+            limited_to(&[SECOND], fixed("works", working.address, 8)),
+        ];
+        let gateway = gateway(accounts).await;
+        for _ in 0..2 {
+            let request = prompt(FIRST, "hi");
+            let answer = gateway.ask_with(door, &request, &[(FALLBACK, SECOND)]);
+            let served_by = answer.await.ok().served_by;
+            assert_eq!(served_by.as_deref(), Some(SECOND), "{door:?}");
+        }
+        // Without a fallback the caller sees the refusal.
+        let answer = gateway.ask(door, &prompt(FIRST, "hi")).await;
+        answer.failed(Kind::Misconfigured, "featherless_api_key_rejected");
+    }
+}
+
+#[tokio::test]
+async fn the_only_account_whose_list_has_the_model_shows_its_own_refusal_each_time() {
+    let one = upstream(refused(401, "", "Invalid API key")).await;
+    let two = upstream(refused(401, "", "Invalid API key")).await;
+    for (upstream, model) in [(&one, FIRST), (&two, SECOND)] {
+        upstream.set_catalogue(json!({"object": "list", "data": [{"id": model}]}));
+    }
+    let accounts = [fixed("one", one.address, 8), fixed("two", two.address, 8)];
+    let gateway = gateway(accounts).await;
+    for model in [FIRST, SECOND, FIRST, SECOND] {
+        let answer = gateway.ask(Door::RestUnary, &prompt(model, "hi")).await;
+        answer.failed(Kind::Misconfigured, "featherless_api_key_rejected");
+    }
+    assert_eq!((one.models().len(), two.models().len()), (2, 2));
+}
