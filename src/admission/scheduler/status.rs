@@ -27,7 +27,7 @@ impl Scheduler {
             .map(|&arrived| now.saturating_duration_since(arrived));
         let waits = self.stats.recent_waits(now, arrivals.into_iter());
         let capacity = self.units();
-        let external_units = self.headroom.external_units();
+        let external_units = self.headroom.seen_units();
         QueueStatus {
             capacity,
             // A refusal can name more units than the plan has.

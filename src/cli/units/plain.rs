@@ -27,7 +27,7 @@ pub(super) fn line(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     format!(
         "used {} of {}  gateway {}  others {}  running {}  waiting {}  longest wait {}  \
-         refused {}  undecodable {}  failing {}{}\n",
+         refused {}  undecodable {}  failing {}{}{}\n",
         count(used(snapshot)),
         limit(snapshot),
         gateway.in_use,
@@ -39,6 +39,12 @@ pub(super) fn line(snapshot: &Concurrency) -> String {
         gateway.odd_messages,
         gateway.circuits.len(),
         failing_in_line(&gateway),
+        gateway
+            .cluster
+            .as_ref()
+            .map_or_else(String::new, |cluster| {
+                format!("  cluster: {}", cluster::words(cluster))
+            }),
     )
 }
 

@@ -95,9 +95,13 @@ impl Core {
                     self.leader = Some(Leader::new(now, epoch, lease_until, before, queue));
                     let members = self.members.len();
                     tracing::info!(members, "this gateway leads the cluster");
-                } else if had_queue {
-                    self.shared.lock().begin_again();
-                    tracing::info!("another gateway leads the cluster");
+                } else {
+                    if had_queue {
+                        self.shared.lock().begin_again();
+                    }
+                    if self.member.epoch() != Some(epoch) {
+                        tracing::info!("another gateway leads the cluster");
+                    }
                 }
             }
         }
