@@ -15,6 +15,7 @@
 //!   small state machine without a clock.
 //! - `outlook`: what a request would meet in the queue.
 //! - `errors`: why requests do not get units.
+//! - `driver`: what time alone brings, and the end.
 //! - `seat`: in a cluster, the queue is that of one gateway, and the others ask it.
 //!
 //! # Words
@@ -36,10 +37,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
 use self::{
@@ -62,6 +60,7 @@ use crate::{
 };
 
 mod capacity_probe;
+mod driver;
 mod errors;
 mod knowledge;
 mod outlook;
@@ -404,47 +403,6 @@ impl Permits {
     /// What is known of the cluster. `None` without one.
     pub fn cluster_status(&self) -> Option<ClusterStatus> {
         Some(self.seat.as_ref()?.cluster_status())
-    }
-
-    /// Starts requests and ends waits when it is time. Run it in a task; it never completes.
-    pub async fn drive(&self) {
-        match (&self.seat, &self.link) {
-            (None, _) => self.drive_queue().await,
-            (Some(seat), None) => self.drive_seat(seat).await,
-            (Some(seat), Some(link)) => _ = tokio::join!(self.drive_seat(seat), link.run()),
-        }
-    }
-
-    /// Leaves the cluster, if it is one, so that the others need not wait for this gateway. Call it
-    /// after the last request.
-    pub async fn leave(&self) {
-        if let Some(link) = &self.link {
-            link.leave().await;
-        }
-    }
-
-    async fn drive_seat(&self, seat: &Seat) {
-        loop {
-            let woken = self.shared.driver_wake.notified();
-            let wakes_at = seat.tick();
-            tokio::select! {
-                () = sleep_until(wakes_at) => {}
-                () = woken => {}
-            }
-        }
-    }
-
-    async fn drive_queue(&self) {
-        loop {
-            let woken = self.shared.driver_wake.notified();
-            match self.shared.advance_driver() {
-                Some(wakes_at) => tokio::select! {
-                    () = sleep_until(wakes_at) => {}
-                    () = woken => {}
-                },
-                None => woken.await,
-            }
-        }
     }
 }
 
