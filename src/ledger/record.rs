@@ -26,7 +26,7 @@ pub struct Record {
     /// The model that answered, or else the one that was asked for, if the catalogue has it.
     /// Otherwise empty. Sums of calls by model use this name.
     pub model: Arc<str>,
-    /// The account that was asked last, and so the one that answered. Empty if the gateway has one
+    /// The account that was asked last: if the call was answered, it answered. Empty if the gateway has one
     /// account, or if none was asked.
     pub account: Arc<str>,
     /// How the call ended.

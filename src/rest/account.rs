@@ -15,7 +15,7 @@ use crate::{
     service::Call,
 };
 
-/// The plan of the account, or of the one that the query names.
+/// The plan of the account, or of the account that the query names.
 pub(super) async fn plan(State(state): State<RestState>, call: Call, uri: Uri) -> Result<Response> {
     let request = call.run_part(async { plan_request(&uri) }).await?;
     response::json(state.services.account.plan(call, request).await?)

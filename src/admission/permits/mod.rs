@@ -383,7 +383,7 @@ impl Permits {
     }
 
     /// How often upstream has refused a request for lack of units; in a cluster a request of any
-    /// gateway, since the start of the one that leads. Callers see only the refusals of
+    /// gateway, since the start of its leader. Callers see only the refusals of
     /// requests that were refused too often.
     pub fn refusals(&self) -> u64 {
         if let Some(seat) = &self.seat {

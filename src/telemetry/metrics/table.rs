@@ -95,7 +95,7 @@ metrics! {
     UNITS_CAPACITY = Gauge "featherwire_units_capacity" ["account"]
         "Concurrency units of the plan. Absent if there is no limit";
     UNITS_IN_USE = Gauge "featherwire_units_in_use" ["account"]
-        "Units that calls hold; in a cluster, those of all gateways, told by the one that leads";
+        "Units that calls hold; in a cluster, those of all gateways, told by their leader";
     UNITS_EXTERNAL = Gauge "featherwire_units_external" ["account"]
         "Units that other programs of the account hold";
     UNITS_COOLING_DOWN = Gauge "featherwire_units_cooling_down" ["account"]
