@@ -89,10 +89,13 @@ impl RedisServer {
         command.arg(arguments).query_async(&mut connection).await
     }
 
-    /// How many clients are connected, this one not counted.
-    pub async fn clients(&self) -> usize {
+    /// How many connections read a mailbox: their last command is XREAD. The connections of
+    /// [`command`](Self::command) are not counted: Redis may list them for a while after their end.
+    pub async fn readers(&self) -> usize {
         let list: String = self.command(&["CLIENT", "LIST"]).await;
-        list.lines().count() - 1
+        list.lines()
+            .filter(|client| client.contains(" cmd=xread "))
+            .count()
     }
 
     async fn is_ready(&self) {
