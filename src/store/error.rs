@@ -122,6 +122,11 @@ pub(super) fn is_away(error: &SqlxError) -> bool {
     )
 }
 
+/// Whether another process holds a lock of the database.
+pub(super) fn is_locked(error: &SqlxError) -> bool {
+    matches!(described(error).0, StoreErrorKind::Locked)
+}
+
 fn described(error: &SqlxError) -> (StoreErrorKind, String) {
     match error {
         SqlxError::Database(error) => of_database(error.as_ref()),

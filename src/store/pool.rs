@@ -10,10 +10,15 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::time::{Instant, sleep};
 
 use super::{
-    error::StoreError, health::Health, location::PlaceName, permissions::create_private,
-    presence::Presence, release::is_clean,
+    error::{StoreError, is_locked},
+    health::Health,
+    location::PlaceName,
+    permissions::create_private,
+    presence::Presence,
+    release::is_clean,
 };
 use crate::config::DatabaseLocation;
 
@@ -29,6 +34,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest wait of SQLite for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The time between two attempts where SQLite itself does not wait.
+const BUSY_RETRY: Duration = Duration::from_millis(20);
 
 /// The database. Cheap to clone; all clones share the same connections.
 #[derive(Clone)]
@@ -139,7 +147,17 @@ impl Store {
                 .after_release(|connection, _| Box::pin(is_clean(connection)))
         };
         let queries = pool(QUERY_CONNECTIONS_MAX).connect_lazy_with(options.clone());
-        let pool = pool(CONNECTIONS_MAX).connect_with(options).await?;
+        // The first connection to a new file changes how the file is written. If two processes do so
+        // at once, SQLite fails without waiting for BUSY_TIMEOUT.
+        let until = Instant::now() + BUSY_TIMEOUT;
+        let pool = loop {
+            match pool(CONNECTIONS_MAX).connect_with(options.clone()).await {
+                Err(error) if is_locked(&error) && Instant::now() < until => {
+                    sleep(BUSY_RETRY).await;
+                }
+                connected => break connected?,
+            }
+        };
         Ok((Pool::Sqlite(pool), Pool::Sqlite(queries)))
     }
 

@@ -83,12 +83,13 @@ async fn migrate_creates_the_tables_and_then_finds_nothing_to_do() {
             run(command.env("FEATHERWIRE_DATABASE_URL", &database.url)).await
         };
         // Several gateways may start together.
-        let (first, second) = tokio::join!(migrate(), migrate());
-        let outs = [&first, &second].map(|ended| {
+        let ended = futures_util::future::join_all((0..4).map(|_| migrate())).await;
+        let outs = ended.iter().map(|ended| {
             assert_eq!(ended.code, Some(0), "{}", ended.err);
             ended.out.contains("nothing to do")
         });
-        assert!(outs.contains(&true) && outs.contains(&false), "{outs:?}");
+        let idle = outs.filter(|has_done_nothing| *has_done_nothing).count();
+        assert_eq!(idle, 3, "one creates the tables");
     }
 }
 
