@@ -113,7 +113,7 @@ impl Featherwire {
 impl Featherwire {
     /// Leaves these units to others, whether they use them or not. No request beyond `share` starts.
     pub fn leave_units(&mut self, units: u32, share: u32) {
-        self.scheduler.leave_units(units, share);
+        self.scheduler.leave_units(units, share, false);
     }
 }
 

@@ -117,6 +117,12 @@ impl<Q: Queue> Leader<Q> {
         self.advance(now);
     }
 
+    /// The members may not hear it any more. Until the lease is renewed, no request starts: members
+    /// that were left alone must not find that this gateway has taken what they know as free.
+    pub fn suspend(&mut self, now: Instant) {
+        self.lease_until = self.lease_until.min(now);
+    }
+
     /// The units that each member holds.
     pub fn units_by_member(&self) -> BTreeMap<MemberId, u32> {
         let held = |peer: &Peer<Q::Ticket>| {

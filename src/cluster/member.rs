@@ -130,6 +130,11 @@ impl<R: Clone, F> Member<R, F> {
         (self.waiting.len(), self.running.len())
     }
 
+    /// The units that its requests hold.
+    pub fn units(&self) -> u32 {
+        self.running.values().map(|hold| hold.cost).sum()
+    }
+
     /// The messages to send, in order.
     pub fn take_messages(&mut self) -> Vec<MemberMessage<R, F>> {
         std::mem::take(&mut self.out)

@@ -20,6 +20,10 @@ use crate::admission::{
 /// The external usage of a snapshot applies for this long if no other snapshot follows.
 const SNAPSHOT_VALID_FOR: Duration = Duration::from_secs(60);
 
+/// A request counts as started before this gateway was left alone if it started at most this much
+/// later: gateways are not left alone at the same moment, and requests are on their way for a while.
+const STARTED_BEFORE_TOLERANCE: Duration = Duration::from_secs(1);
+
 impl State {
     /// Applies a changed limit of the plan. Rejects the pending requests that can never start now.
     pub(super) fn apply_plan(&mut self, now: Instant) {
@@ -71,6 +75,13 @@ impl State {
             // Without a limit no request waits for units, so an estimate is enough.
             None => used_cost.saturating_sub(self.scheduler.held()),
         };
+        let taken_at = requested_at.or_else(|| now.checked_sub(LAG));
+        if let Some(since) = self.alone_since
+            && taken_at.is_some_and(|taken| taken >= since)
+        {
+            let units = self.units_from_before(since, used_cost, requests, now);
+            self.units_from_before = Some(units);
+        }
         let std_now = now.into_std();
         match requested_at.map(Instant::into_std) {
             Some(requested_at) => {
@@ -82,6 +93,32 @@ impl State {
         self.last_snapshot = Some((external_units, now));
         self.usage_expires_at = Some(now + SNAPSHOT_VALID_FOR);
         self.probe.schedule_external_usage(None);
+    }
+
+    /// The units in the snapshot of others' requests that started before `since`. If the requests are
+    /// not all listed, each of them may have.
+    fn units_from_before(
+        &self,
+        since: Instant,
+        used_cost: u32,
+        requests: &[ListedRequest<'_>],
+        now: Instant,
+    ) -> u32 {
+        let until = since + STARTED_BEFORE_TOLERANCE;
+        let (mut all, mut before) = (0_u32, 0_u32);
+        for request in requests {
+            all = all.saturating_add(request.cost);
+            if now
+                .checked_sub(request.duration)
+                .is_none_or(|at| at <= until)
+            {
+                before = before.saturating_add(request.cost);
+            }
+        }
+        let listed = if all == used_cost { before } else { used_cost };
+        let own = self.running.values().filter(|own| own.started_at <= until);
+        let own: u32 = own.map(|request| request.cost).sum();
+        listed.saturating_sub(own)
     }
 
     /// The units in the snapshot that are not the gateway's own.

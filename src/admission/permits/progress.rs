@@ -34,7 +34,6 @@ impl State {
             if !self.is_held_beyond_share
                 && let Some(ticket) = self.scheduler.start_beyond_share(now.into_std())
             {
-                self.started_beyond_share_at = Some(now);
                 self.start(ticket, now);
             }
         }

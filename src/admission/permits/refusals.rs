@@ -52,8 +52,9 @@ impl State {
         let verdict = self
             .backoff
             .record_refusal(&model, sent_at.into_std(), now.into_std());
-        let is_credible = verdict.is_credible || self.is_alone;
-        let may_retry = (budget.may_retry() || self.is_alone) && now + retry_after < deadline;
+        let is_credible = verdict.is_credible || self.alone_since.is_some();
+        let may_retry =
+            (budget.may_retry() || self.alone_since.is_some()) && now + retry_after < deadline;
         tracing::info!(
             is_credible,
             is_new = verdict.is_new,

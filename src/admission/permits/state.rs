@@ -67,10 +67,12 @@ pub(super) struct State {
     pub(super) is_held: bool,
     /// No request may start that costs more than the share of this gateway.
     pub(super) is_held_beyond_share: bool,
-    /// When such a request has started last.
-    pub(super) started_beyond_share_at: Option<Instant>,
-    /// Refusals come from requests of the other gateways, and say nothing about a model.
-    pub(super) is_alone: bool,
+    /// Since when this gateway goes on without the others of its cluster. Refusals then come from
+    /// their requests, and say nothing about a model.
+    pub(super) alone_since: Option<Instant>,
+    /// The units of others' requests that started before, by the last snapshot that describes a moment
+    /// since then.
+    pub(super) units_from_before: Option<u32>,
     /// What became of requests whose waiter is not a task of this process.
     pub(super) answers: Vec<(Ticket, Result<u32, Rejection>)>,
 }
@@ -127,8 +129,8 @@ impl State {
             requested_matcher: RequestMatcher::default(),
             is_held: false,
             is_held_beyond_share: false,
-            started_beyond_share_at: None,
-            is_alone: false,
+            alone_since: None,
+            units_from_before: None,
             answers: Vec::new(),
         }
     }

@@ -88,9 +88,11 @@ impl Scheduler {
 
     /// Leaves this number of units to other processes, whether they use them or not; 0 to use all that
     /// are free. A request that costs more than `share` can never fit beside them:
-    /// [`Self::start_beyond_share`] starts it.
-    pub fn leave_units(&mut self, units: u32, share: u32) {
-        self.headroom.leave(units, share);
+    /// [`Self::start_beyond_share`] starts it. If this process `is_alone`, others start requests of
+    /// which it hears only by snapshots: units are free then if this process has just released them,
+    /// or if a snapshot that describes the present shows it.
+    pub fn leave_units(&mut self, units: u32, share: u32, is_alone: bool) {
+        self.headroom.leave(units, share, is_alone);
     }
 
     /// Whether only a refusal says that other processes hold units.

@@ -25,6 +25,9 @@ const FRESH_FOR: Duration = Duration::from_millis(30);
 /// A unit that the gateway released is safe to take for this long.
 const RELEASED_FOR: Duration = Duration::from_millis(100);
 
+/// How old the snapshot before a fresh one may be, to show that units stay free.
+const STEADY_WITHIN: Duration = Duration::from_secs(2);
+
 /// Headroom applies until no external usage was seen for this long.
 const EXTERNAL_USAGE_EXPECTED_FOR: Duration = Duration::from_secs(300);
 
@@ -43,12 +46,16 @@ pub(super) struct Headroom {
     left_units: u32,
     /// The most that a request may cost to fit beside them.
     share: u32,
+    /// Others start requests of which only snapshots tell.
+    is_alone: bool,
     /// When external usage was last seen.
     usage_seen_at: Option<Instant>,
     /// When the last snapshot came.
     snapshot_at: Option<Instant>,
     /// When the last snapshot came that described the present.
     fresh_at: Option<Instant>,
+    /// When the one before it came, and the external usage then.
+    before: Option<(Instant, u32)>,
     /// Since when a snapshot is wanted.
     wanted_since: Option<Instant>,
     /// When the last refusal came.
@@ -75,6 +82,14 @@ impl Headroom {
         (self.left_units > 0).then_some(self.share)
     }
 
+    /// The units that other processes have held for a while, by the last snapshot, which describes the
+    /// present, and the one before it: who may take free units at any time has not taken them.
+    pub(super) fn steady_units(&self, now: Instant) -> Option<u32> {
+        let (at, before) = self.before?;
+        let is_recent = now.saturating_duration_since(at) <= STEADY_WITHIN;
+        (is_recent && self.is_fresh(now)).then(|| before.max(self.external_units))
+    }
+
     /// Whether the last snapshot describes the present.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         let age = |at: Instant| now.saturating_duration_since(at);
@@ -82,8 +97,8 @@ impl Headroom {
     }
 
     /// Leaves this number of units to other processes, whether they use them or not.
-    pub(super) fn leave(&mut self, units: u32, share: u32) {
-        (self.left_units, self.share) = (units, share);
+    pub(super) fn leave(&mut self, units: u32, share: u32, is_alone: bool) {
+        (self.left_units, self.share, self.is_alone) = (units, share, is_alone);
     }
 
     /// Takes over a snapshot: one that was requested at `requested_at`, or one of the feed. A
@@ -95,6 +110,7 @@ impl Headroom {
         requested_at: Option<Instant>,
         now: Instant,
     ) {
+        self.before = self.fresh_at.map(|at| (at, self.external_units));
         let taken_at = requested_at.or_else(|| now.checked_sub(LAG));
         let is_outdated = self
             .refused_at
@@ -191,6 +207,7 @@ impl Headroom {
             .take_while(|(at, _)| is_recent(*at))
             .map(|(_, units)| units)
             .sum::<u32>();
+        let headroom = if self.is_alone { usable } else { headroom };
         usable
             .saturating_sub(headroom)
             .max(held.saturating_add(released))
@@ -206,8 +223,8 @@ impl Headroom {
 
     fn is_active(&self, now: Instant, headroom: u32) -> bool {
         let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-        let is_usage_expected =
-            age(self.usage_seen_at).is_some_and(|age| age <= EXTERNAL_USAGE_EXPECTED_FOR);
+        let is_usage_expected = self.is_alone
+            || age(self.usage_seen_at).is_some_and(|age| age <= EXTERNAL_USAGE_EXPECTED_FOR);
         let has_snapshots = age(self.snapshot_at).is_some_and(|age| age < SNAPSHOTS_LOST_AFTER);
         headroom > 0 && is_usage_expected && !self.is_fresh(now) && has_snapshots
     }

@@ -56,13 +56,10 @@ impl Scheduler {
     }
 
     /// Starts a request that costs more than is left to this process ([`Self::leave_units`]), if a
-    /// snapshot that describes the present shows that all its units are free.
+    /// snapshot that describes the present and the one before it show that all its units are free.
     pub fn start_beyond_share(&mut self, now: Instant) -> Option<Ticket> {
         let units = self.units()?;
-        if !self.headroom.is_fresh(now) {
-            return None;
-        }
-        let used = self.headroom.seen_units().saturating_add(self.held());
+        let used = self.headroom.steady_units(now)?.saturating_add(self.held());
         let ticket = self.first_beyond_share(units.saturating_sub(used))?;
         self.start_request(ticket, now);
         Some(ticket)

@@ -222,6 +222,31 @@ fn with_external_usage_the_last_units_are_given_out_only_on_fresh_snapshots() {
 }
 
 #[test]
+fn alone_only_units_that_were_released_or_that_a_fresh_snapshot_shows_are_given_out() {
+    let settings = Settings {
+        headroom: 1,
+        ..Settings::default()
+    };
+    let mut bench = Bench::of(settings, Some(8));
+    bench.scheduler.leave_units(4, 4, true);
+    bench.scheduler.set_external_usage(0, bench.now);
+    bench.pass(seconds(1));
+    for _ in 0..6 {
+        bench.enqueue(request());
+    }
+    assert_eq!(bench.start().len(), 0, "others may have taken them");
+    assert!(bench.scheduler.wants_snapshot());
+    bench
+        .scheduler
+        .set_requested_external_usage(0, bench.now, bench.now);
+    let started = bench.start();
+    assert_eq!(started.len(), 4, "its share");
+    bench.pass(seconds(1));
+    bench.release(started[0]);
+    assert_eq!(bench.start().len(), 1, "the unit that was released");
+}
+
+#[test]
 fn a_snapshot_that_may_be_older_than_a_refusal_cannot_lower_the_external_usage() {
     let mut bench = Bench::of(
         Settings {

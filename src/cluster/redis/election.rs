@@ -75,6 +75,8 @@ pub struct Standing {
     pub are_members_complete: bool,
     /// The members that have left in the last minute. The others that are gone have fallen silent.
     pub left: Vec<MemberId>,
+    /// The time of the clock of Redis, since 1970.
+    pub clock: Duration,
     /// What the leader tells all. To a candidate that has just been elected: what the last leader
     /// told. `None` to the leader itself.
     pub view: Option<Bytes>,
@@ -125,7 +127,7 @@ pub(super) async fn campaign(
         view.as_deref().unwrap_or_default(),
     ];
     arguments.extend(times.iter().map(String::as_bytes));
-    let (leader, epoch, elected, complete, notes, left, view): Answer =
+    let (leader, epoch, elected, complete, notes, left, clock, view): Answer =
         CAMPAIGN.run(link, &keys, &arguments).await?;
     let unexpected = || Problem::new(link.url(), ProblemKind::Other, "its answer is unexpected");
     let leader = match leader.is_empty() {
@@ -148,12 +150,13 @@ pub(super) async fn campaign(
         just_elected: elected,
         members,
         are_members_complete: complete,
+        clock: Duration::from_micros(clock),
         view,
     })
 }
 
 /// The leader, its epoch, whether it was just elected, whether the members are complete, the members
-/// with their notes, those that have left, and the view.
+/// with their notes, those that have left, the time in microseconds, and the view.
 type Answer = (
     String,
     String,
@@ -161,6 +164,7 @@ type Answer = (
     bool,
     Vec<(String, Bytes)>,
     Vec<String>,
+    u64,
     Option<Bytes>,
 );
 

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::oneshot, time::Instant as TokioInstant};
@@ -54,6 +54,8 @@ pub(super) struct Core {
     outgoing: Outgoing,
     /// When Redis was last asked and has answered.
     contact_at: Option<Instant>,
+    /// The time of its clock then.
+    clock: Duration,
     /// The members, by the last contact.
     members: BTreeSet<MemberId>,
     leader_id: Option<MemberId>,
@@ -84,6 +86,7 @@ impl Core {
             waiters: HashMap::new(),
             outgoing: Outgoing::default(),
             contact_at: None,
+            clock: Duration::ZERO,
             members: BTreeSet::new(),
             leader_id: None,
             known_epoch: None,

@@ -13,7 +13,7 @@ use super::super::{
     shared::Shared,
     state::{CANCELLED_COOLDOWN, PendingRequest, PendingWaiter, State, TrackedRequest},
 };
-use super::part::Part;
+use super::{part::Part, turns::Turns};
 use crate::{
     admission::{
         external_usage::LAG,
@@ -47,10 +47,6 @@ const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
 /// shares.
 const EXCESS_FOR_MAX: Duration = Duration::from_secs(30);
 
-/// Each of several gateways that are alone starts a request beyond its share about once in this time,
-/// multiplied by their number less one.
-const BEYOND_SHARE_TURN: Duration = Duration::from_secs(1);
-
 /// What the queue must know of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::admission::permits) struct Asked {
@@ -74,8 +70,8 @@ pub(super) struct Hosted {
     shared: Arc<Shared>,
     part: Part,
     began_at: TokioInstant,
-    /// When a request may start next that costs more than the share.
-    beyond_share_at: TokioInstant,
+    /// When requests may start that cost more than the share. `None` for any time.
+    turns: Option<Turns>,
     /// Since when members are lost.
     lost_since: Option<Instant>,
     /// How many are silent.
@@ -85,11 +81,12 @@ pub(super) struct Hosted {
 
 impl Hosted {
     /// An empty queue. What is known of the plan stays.
-    pub(super) fn new(shared: Arc<Shared>, part: Part) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, part: Part, turns: Option<Turns>) -> Self {
         {
             let mut state = shared.lock();
             state.begin_again();
-            state.is_alone = matches!(part, Part::Share(_));
+            let is_alone = matches!(part, Part::Share(_));
+            state.alone_since = is_alone.then(TokioInstant::now);
         }
         // What others use is not known yet.
         shared.snapshot_wanted.notify_one();
@@ -97,7 +94,7 @@ impl Hosted {
             shared,
             part,
             began_at: TokioInstant::now(),
-            beyond_share_at: TokioInstant::now() + Self::turn(part),
+            turns,
             lost_since: None,
             silent: 0,
             next_wake: None,
@@ -107,18 +104,6 @@ impl Hosted {
     /// When the queue must advance even if nothing happens.
     pub(super) fn next_wake(&self) -> Option<TokioInstant> {
         self.next_wake
-    }
-
-    /// After which time this gateway may start a request beyond its share: at random, because others
-    /// see the same free units, and only one can have them.
-    fn turn(part: Part) -> Duration {
-        let Part::Share(share) = part else {
-            return Duration::ZERO;
-        };
-        let members = u32::try_from(share.members).unwrap_or(u32::MAX);
-        BEYOND_SHARE_TURN
-            .saturating_mul(members.saturating_sub(1))
-            .mul_f64(fastrand::f64())
     }
 
     /// Whether the silent members are gone for good.
@@ -143,17 +128,16 @@ impl Hosted {
         state.last_snapshot.is_some() || !since.is_some_and(waits)
     }
 
-    /// Others may have held more than their shares when this gateway was left alone. Once a snapshot
-    /// shows that they do not, each share is free.
-    fn settle_excess(&mut self, state: &State) {
+    /// Others may have held more than their shares when this gateway was left alone. Snapshots show
+    /// how much of that can be left.
+    fn settle_excess(&mut self, state: &State, units: u32) {
         let Part::Share(share) = &mut self.part else {
             return;
         };
-        let is_settled = state
-            .last_snapshot
-            .is_some_and(|(external_units, _)| external_units <= share.settled_units);
-        if is_settled || self.began_at.elapsed() >= EXCESS_FOR_MAX {
+        if self.began_at.elapsed() >= EXCESS_FOR_MAX {
             share.excess_units = 0;
+        } else if let Some(units_from_before) = state.units_from_before {
+            share.bound_excess(units, units_from_before);
         }
     }
 
@@ -225,19 +209,19 @@ impl Queue for Hosted {
         ticket
     }
 
-    fn advance(&mut self, _: Instant, may_start: bool) -> Vec<Outcome<Ticket, Rejection>> {
+    fn advance(&mut self, now: Instant, may_start: bool) -> Vec<Outcome<Ticket, Rejection>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         let units = state.scheduler.units().unwrap_or_default();
-        self.settle_excess(&state);
+        self.settle_excess(&state, units);
         let share = self.part.share(units);
-        state.scheduler.leave_units(self.part.left(units), share);
+        let is_alone = matches!(self.part, Part::Share(_));
+        state
+            .scheduler
+            .leave_units(self.part.left(units), share, is_alone);
         let is_known = *self.shared.is_plan_known.borrow() && self.knows_others(&state);
         state.is_held = !(may_start && is_known);
-        if state.started_beyond_share_at.take().is_some() {
-            self.beyond_share_at = TokioInstant::now() + Self::turn(self.part);
-        }
-        state.is_held_beyond_share = TokioInstant::now() < self.beyond_share_at;
+        state.is_held_beyond_share = self.turns.is_some_and(|turns| !turns.is_own(now));
         self.next_wake = state.advance(self.shared.queue_timeout);
         self.shared.signal_wanted_snapshot(&state);
         let tell_admitted = !state.backoff.is_idle() || state.probe.running().is_some();

@@ -103,6 +103,7 @@ impl Link {
                 Ok(standing) => {
                     let seen = Seen {
                         asked_at: now,
+                        clock: standing.clock,
                         leader: standing.leader,
                         members: standing.members.iter().map(|&(member, _)| member).collect(),
                         units_of_others: (standing.members.iter())
@@ -179,7 +180,11 @@ impl Link {
         match self.redis.to_members(self.member, epoch, messages).await {
             Ok(true) => {}
             Ok(false) => self.look.notify_one(),
-            Err(problem) => tracing::debug!(%problem, "messages to members are lost"),
+            Err(problem) => {
+                tracing::debug!(%problem, "messages to members are lost");
+                self.seat.change(Core::suspend);
+                self.look.notify_one();
+            }
         }
     }
 

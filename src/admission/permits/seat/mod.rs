@@ -7,6 +7,7 @@
 //! - `core`: the member and the leader of this process, behind one lock.
 //! - `hosted`: the scheduler, as the queue of the leader.
 //! - `part`: which part of the units that queue gives out.
+//! - `turns`: when a gateway that is alone starts what is beyond that part.
 //! - `plans`: notices that the members have different plans.
 //! - `view`: the state of the queue, as the leader tells it to all.
 //! - `wire`: messages and views as bytes.
@@ -46,6 +47,7 @@ mod hosted;
 mod link;
 mod part;
 mod plans;
+mod turns;
 mod view;
 mod wire;
 

@@ -19,6 +19,7 @@ use crate::{
 
 mod away;
 mod order;
+mod upstream_load;
 
 const MODEL: &str = "a/b";
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -28,6 +29,7 @@ struct Cluster {
     gateways: Vec<Permits>,
     epoch: u64,
     leader: usize,
+    began_at: tokio::time::Instant,
     drivers: Vec<JoinHandle<()>>,
 }
 
@@ -38,6 +40,10 @@ impl Cluster {
             headroom: 0,
             ..Settings::default()
         };
+        Self::with_settings(settings, gateways, units).await
+    }
+
+    async fn with_settings(settings: Settings, gateways: usize, units: u32) -> Self {
         let gateways: Vec<_> = (0..gateways as u64)
             .map(|number| Permits::of_member(settings, QUEUE_TIMEOUT, MemberId(number)))
             .collect();
@@ -48,6 +54,7 @@ impl Cluster {
             gateways,
             epoch: 0,
             leader: 0,
+            began_at: tokio::time::Instant::now(),
         };
         for permits in &cluster.gateways {
             permits.set_capacity(Some(units));
@@ -68,19 +75,24 @@ impl Cluster {
         let members = reach.clone().into_iter();
         let members: BTreeSet<_> = members.map(|gateway| MemberId(gateway as u64)).collect();
         for gateway in reach {
-            let seat = self.seat(gateway);
-            seat.change(|core, now| {
-                let seen = Seen {
-                    asked_at: now,
-                    leader: Some((MemberId(self.leader as u64), Epoch(self.epoch))),
-                    members: members.clone(),
-                    units_of_others: Vec::new(),
-                    left: BTreeSet::new(),
-                    are_members_complete: true,
-                };
-                core.see(now, seen);
-            });
+            self.see_one(gateway, members.clone());
         }
+    }
+
+    /// This gateway reaches Redis, which knows these members.
+    fn see_one(&self, gateway: usize, members: BTreeSet<MemberId>) {
+        self.seat(gateway).change(|core, now| {
+            let seen = Seen {
+                asked_at: now,
+                clock: self.began_at.elapsed(),
+                leader: Some((MemberId(self.leader as u64), Epoch(self.epoch))),
+                members,
+                units_of_others: Vec::new(),
+                left: BTreeSet::new(),
+                are_members_complete: true,
+            };
+            core.see(now, seen);
+        });
     }
 
     /// All gateways learn what the leader tells.
@@ -99,6 +111,7 @@ impl Cluster {
         self.seat(gateway).change(|core, now| {
             let seen = Seen {
                 asked_at: now,
+                clock: self.began_at.elapsed(),
                 leader: None,
                 members: [MemberId(gateway as u64)].into(),
                 units_of_others: Vec::new(),

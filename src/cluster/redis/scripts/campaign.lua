@@ -80,5 +80,6 @@ return {
   is_complete and 1 or 0,
   redis.call('HGETALL', notes),
   redis.call('ZRANGE', left, 0, -1),
+  text(now),
   told,
 }

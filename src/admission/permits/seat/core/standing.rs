@@ -11,6 +11,7 @@ use super::{
     super::{
         hosted::Hosted,
         part::{Part, Share},
+        turns::Turns,
     },
     ALONE, Core,
 };
@@ -43,6 +44,8 @@ const EVER: Duration = Duration::from_secs(1 << 32);
 pub(in crate::admission::permits::seat) struct Seen {
     /// When Redis was asked.
     pub(in crate::admission::permits::seat) asked_at: Instant,
+    /// The time of its clock, since 1970.
+    pub(in crate::admission::permits::seat) clock: Duration,
     pub(in crate::admission::permits::seat) leader: Option<(MemberId, Epoch)>,
     /// All members, this one too.
     pub(in crate::admission::permits::seat) members: BTreeSet<MemberId>,
@@ -57,7 +60,7 @@ pub(in crate::admission::permits::seat) struct Seen {
 impl Core {
     /// Takes over what was seen in Redis.
     pub(in crate::admission::permits::seat) fn see(&mut self, now: Instant, seen: Seen) {
-        self.contact_at = Some(seen.asked_at);
+        (self.contact_at, self.clock) = (Some(seen.asked_at), seen.clock);
         let (own, others) = (self.units(), seen.units_of_others);
         if let Some(units) = self.plans.compare(now, own, others) {
             tracing::error!(
@@ -91,7 +94,7 @@ impl Core {
                         lost: &lost - &self.members,
                         members: seen.are_members_complete.then(|| self.members.clone()),
                     };
-                    let queue = Hosted::new(Arc::clone(&self.shared), Part::Whole);
+                    let queue = Hosted::new(Arc::clone(&self.shared), Part::Whole, None);
                     self.leader = Some(Leader::new(now, epoch, lease_until, before, queue));
                     let members = self.members.len();
                     tracing::info!(members, "this gateway leads the cluster");
@@ -129,6 +132,7 @@ impl Core {
         now: Instant,
         problem: &impl Display,
     ) {
+        self.suspend(now);
         let is_recent = |at: Instant| now.saturating_duration_since(at) < LEASE;
         if self.contact_at.is_some_and(is_recent) || self.member.epoch() == Some(ALONE) {
             return;
@@ -140,6 +144,17 @@ impl Core {
              more only if Featherless shows that they are free"
         );
         self.go_alone(now);
+    }
+
+    /// Redis has not answered: until it does, a leader gives out nothing.
+    pub(in crate::admission::permits::seat) fn suspend(&mut self, now: Instant) {
+        if let Some(leader) = self
+            .leader
+            .as_mut()
+            .filter(|leader| leader.epoch() != ALONE)
+        {
+            leader.suspend(now);
+        }
     }
 
     /// As [`go_alone`](Self::go_alone), for a while, although the others have a leader.
@@ -164,25 +179,26 @@ impl Core {
             self.known_epoch = self.known_epoch.max(Some(Epoch(epoch.saturating_add(1))));
         }
         // It is that of the last contact: since then members have fallen silent.
-        let view = self.view.take();
-        let (held, units, external_units) = match view {
-            Some(view) => {
-                let units = view.status.capacity.unwrap_or_default();
-                (view.held, units, view.status.external_units)
-            }
+        let (held, units) = match self.view.take() {
+            Some(view) => (view.held, view.status.capacity.unwrap_or_default()),
             None => Default::default(),
         };
         let share = match self.members.is_empty() && !self.shared.has_snapshots {
             // Nothing tells which units are free, so requests would never start.
             true => Share::of(0, STRANGERS),
-            false => Share::new(me, &self.members, &held, units, external_units),
+            false => Share {
+                base_units: self.member.units(),
+                ..Share::new(me, &self.members, &held, units)
+            },
         };
+        let clock = self.contact_at.map(|at| (at, self.clock));
+        let turns = Turns::new(share, clock, now);
         let part = Part::Share(share);
         let before = Before {
             members: Some(BTreeSet::from([me])),
             lost: BTreeSet::new(),
         };
-        let queue = Hosted::new(Arc::clone(&self.shared), part);
+        let queue = Hosted::new(Arc::clone(&self.shared), part, Some(turns));
         let leader = Leader::new(now, ALONE, now + EVER, before, queue);
         (self.leader, self.leader_id) = (Some(leader), Some(me));
         self.member.follow(now, ALONE);
