@@ -60,8 +60,11 @@ impl Asked {
         let members: String = (0..number)
             .map(|member| format!("$1\r\n{member}\r\n$0\r\n\r\n"))
             .collect();
-        let start = "*7\r\n$0\r\n\r\n$0\r\n\r\n:0\r\n:1\r\n";
-        self.answer(&format!("{start}*{}\r\n{members}*0\r\n$-1\r\n", number * 2));
+        let start = "*8\r\n$0\r\n\r\n$0\r\n\r\n:0\r\n:1\r\n";
+        self.answer(&format!(
+            "{start}*{}\r\n{members}*0\r\n$1\r\n0\r\n$-1\r\n",
+            number * 2
+        ));
     }
 }
 
