@@ -64,6 +64,8 @@ pub struct Circuits(Arc<Shared>);
 
 struct Shared {
     subject: Subject,
+    /// The account whose models these are, in lines of the log. Empty if it is the only one.
+    account: Box<str>,
     settings: Settings,
     models: Mutex<HashMap<Arc<str>, Circuit>>,
     /// Tells other gateways of circuits that open and close here.
@@ -104,14 +106,16 @@ pub struct CircuitPass {
 }
 
 impl Circuits {
-    /// The circuits of models that have not failed yet.
-    pub fn new(settings: Settings) -> Self {
-        Self::of(Subject::Models, settings)
+    /// The circuits of models that have not failed yet. Lines of the log name the `account`, unless
+    /// it is empty.
+    pub fn new(account: &str, settings: Settings) -> Self {
+        Self::of(Subject::Models, account, settings)
     }
 
-    fn of(subject: Subject, settings: Settings) -> Self {
+    fn of(subject: Subject, account: &str, settings: Settings) -> Self {
         Self(Arc::new(Shared {
             subject,
+            account: account.into(),
             settings,
             models: Mutex::default(),
             news: OnceLock::new(),
@@ -122,7 +126,7 @@ impl Circuits {
     /// be refused again. They are not asked for `wait` at first.
     pub fn of_accounts(wait: Duration) -> Self {
         let settings = Settings { failures: 1, wait };
-        Self::of(Subject::Accounts, settings)
+        Self::of(Subject::Accounts, "", settings)
     }
 
     /// The permission to ask although the circuit may be open, because nothing else can be asked.
@@ -262,8 +266,9 @@ impl CircuitPass {
                 .remove(&self.model)
                 .is_some_and(|circuit| circuit.open_for.is_some())
         {
+            let account = &*self.circuits.0.account;
             match self.circuits.0.subject {
-                Subject::Models => tracing::info!(model = %self.model, "circuit closed"),
+                Subject::Models => tracing::info!(account, model = %self.model, "circuit closed"),
                 Subject::Accounts => {
                     tracing::info!(account = %self.model, "account is accepted again");
                 }
@@ -325,9 +330,11 @@ impl CircuitPass {
         };
         if let Some(open_for) = open_for {
             let open_for_ms = clock::milliseconds(open_for);
+            let account = &*self.circuits.0.account;
             match self.circuits.0.subject {
                 Subject::Models => {
-                    tracing::warn!(model = %self.model, code, open_for_ms, "circuit opened");
+                    let model = &*self.model;
+                    tracing::warn!(account, model, code, open_for_ms, "circuit opened");
                 }
                 Subject::Accounts => tracing::warn!(
                     account = %self.model,

@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_gets_the_newest_position_and_no_one_gets_it_twice() {
-        let permits = Permits::new(Settings::default(), Duration::from_secs(300));
+        let permits = Permits::new(Settings::default(), Duration::from_secs(300), "");
         permits.set_capacity(Some(1));
         let caller = Caller {
             key: KeyId(0),
@@ -217,7 +217,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_enters_the_queue_late_is_told_after_the_same_wait() {
-        let permits = Permits::new(Settings::default(), Duration::from_secs(300));
+        let permits = Permits::new(Settings::default(), Duration::from_secs(300), "");
         permits.set_capacity(Some(1));
         let caller = Caller {
             key: KeyId(0),

@@ -105,6 +105,7 @@ impl<'a> UnitMonitor<'a> {
                     Ok(Some(Ok(_))) => {}
                     Ok(Some(Err(error))) if error.is_draining() => return,
                     Ok(Some(Err(error))) => tracing::warn!(
+                        account = self.permits.account(),
                         code = error.code(),
                         retry_after_ms = clock::milliseconds(backoff),
                         "the account's concurrency feed is lost; its last snapshot still applies \

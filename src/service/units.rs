@@ -69,9 +69,11 @@ impl Drop for Keeper {
 impl Units {
     /// The units of the account of `upstream`, shared by the gateway keys of `keys`, and by all
     /// gateways of a cluster that talk through `redis`. `counts_requests_of` is the index of an
-    /// upstream that is not Featherless and counts requests, in the catalogue. Must be called
-    /// within a runtime.
+    /// upstream that is not Featherless and counts requests, in the catalogue. Lines of the log
+    /// name the `account`, unless it is empty. Must be called within a runtime.
+    #[expect(clippy::too_many_arguments, reason = "all that an account has")]
     pub fn new(
+        account: &str,
         upstream: Client,
         catalogue: Catalogue,
         feed: Feed,
@@ -99,8 +101,8 @@ impl Units {
         };
         let numbers = redis.is_some().then(Arc::default);
         let permits = match redis {
-            None => Permits::new(settings, config.queue_timeout),
-            Some(redis) => Permits::in_cluster(settings, config.queue_timeout, redis),
+            None => Permits::new(settings, config.queue_timeout, account),
+            Some(redis) => Permits::in_cluster(settings, config.queue_timeout, account, redis),
         };
         let keeper = {
             let (permits, catalogue, units) = (permits.clone(), catalogue.clone(), config.units);
@@ -121,7 +123,10 @@ impl Units {
                 };
                 // Without this task no call would get units any more, while the gateway seems ready.
                 while AssertUnwindSafe(keep()).catch_unwind().await.is_err() {
-                    tracing::error!("a bug: the task of the units has failed, and begins again");
+                    tracing::error!(
+                        account = permits.account(),
+                        "a bug: the task of the units has failed, and begins again"
+                    );
                     sleep(KEEP_AGAIN_AFTER).await;
                 }
             })
@@ -148,6 +153,7 @@ impl Units {
         };
         let feed = Feed::new(upstream.clone());
         Self::new(
+            "",
             upstream,
             catalogue,
             feed,

@@ -22,6 +22,7 @@ use crate::support::{
 };
 
 mod lists;
+mod logs;
 mod pins;
 mod plans;
 mod refusals;

@@ -93,7 +93,7 @@ const PLAN_WAIT: Duration = Duration::from_secs(2);
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let permits = Permits::new(Settings::default(), Duration::from_secs(300));
+/// let permits = Permits::new(Settings::default(), Duration::from_secs(300), "");
 /// permits.set_capacity(Some(4));
 /// let request = PermitRequest::new(Caller { key: KeyId(0), weight: 1 }, 4);
 /// let position = QueuePosition::default();
@@ -124,9 +124,10 @@ enum Enqueued {
 impl Permits {
     /// Permits of a plan that is not known yet. Until it is known, requests wait for up to two
     /// seconds and then start without a limit. No request waits for longer than `queue_timeout`.
-    pub fn new(settings: Settings, queue_timeout: Duration) -> Self {
+    /// Lines of the log name the `account`, unless it is empty.
+    pub fn new(settings: Settings, queue_timeout: Duration, account: &str) -> Self {
         Self {
-            shared: Arc::new(Shared::new(settings, queue_timeout, false)),
+            shared: Arc::new(Shared::new(settings, queue_timeout, account, false)),
             seat: None,
             link: None,
         }
@@ -137,10 +138,15 @@ impl Permits {
     /// first gateway. Without Redis for three seconds, this
     /// gateway goes on alone: with its share of the units, and more only if a snapshot shows that
     /// they are free.
-    pub fn in_cluster(settings: Settings, queue_timeout: Duration, redis: Redis) -> Self {
+    pub fn in_cluster(
+        settings: Settings,
+        queue_timeout: Duration,
+        account: &str,
+        redis: Redis,
+    ) -> Self {
         // The last 62 bits are random.
         let (_, member) = Uuid::now_v7().as_u64_pair();
-        let permits = Self::of_member(settings, queue_timeout, MemberId(member));
+        let permits = Self::of_member(settings, queue_timeout, account, MemberId(member));
         let link = |seat: &Arc<Seat>| Arc::new(Link::new(Arc::clone(seat), redis));
         Self {
             link: permits.seat.as_ref().map(link),
@@ -149,8 +155,13 @@ impl Permits {
     }
 
     /// Permits of a cluster whose messages are carried by the caller.
-    fn of_member(settings: Settings, queue_timeout: Duration, member: MemberId) -> Self {
-        let shared = Arc::new(Shared::new(settings, queue_timeout, true));
+    fn of_member(
+        settings: Settings,
+        queue_timeout: Duration,
+        account: &str,
+        member: MemberId,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(settings, queue_timeout, account, true));
         let seat = Seat::new(member, Arc::clone(&shared), settings.queue_limit);
         Self {
             shared,
@@ -270,6 +281,7 @@ impl Permits {
     pub fn set_plan_unknown(&self) {
         if !self.shared.is_plan_known.send_replace(true) {
             tracing::info!(
+                account = self.account(),
                 "no limit of concurrency units is known: requests start at once until Featherless \
                  refuses one"
             );
@@ -317,9 +329,10 @@ impl Permits {
         let was_known = self.shared.is_plan_known.send_replace(true);
         let capacity = state.plan.bounds().capacity;
         if !was_known || before.capacity != capacity {
+            let account = self.account();
             match capacity {
-                Some(capacity) => tracing::info!(capacity, "scheduling concurrency units"),
-                None => tracing::info!("the plan has no limit of concurrency units"),
+                Some(capacity) => tracing::info!(account, capacity, "scheduling concurrency units"),
+                None => tracing::info!(account, "the plan has no limit of concurrency units"),
             }
         }
         state.apply_plan(Instant::now());
@@ -338,11 +351,17 @@ impl Permits {
         // A message comes every two seconds, so not every ignored one is logged.
         if count.is_power_of_two() {
             tracing::warn!(
+                account = self.account(),
                 count,
                 "ignoring a message of Featherless about concurrency units: its form is unknown, \
                  or its numbers are impossible"
             );
         }
+    }
+
+    /// The name of the account for lines of the log. Empty if it is the only one.
+    pub fn account(&self) -> &str {
+        &self.shared.account
     }
 
     /// How many messages about the units were ignored.

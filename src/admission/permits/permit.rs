@@ -181,7 +181,8 @@ impl Permit {
             let pending = self.pending(self.since, grant);
             let deadline = self.shared.wait_deadline(self.since, &self.request);
             let mut state = self.shared.lock();
-            let refused = state.refuse(ticket, pending, &refusal, self.budget, deadline);
+            let (budget, account) = (self.budget, &self.shared.account);
+            let refused = state.refuse(ticket, pending, &refusal, budget, deadline, account);
             self.shared.advance(&mut state);
             refused.map_err(|rejection| rejection.into_error(&self.model))?;
         }

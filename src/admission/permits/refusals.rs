@@ -24,7 +24,7 @@ const REFUSAL_VALID_FOR: (Duration, Duration) = (Duration::from_secs(2), Duratio
 impl State {
     /// Makes a running request `pending` again, because upstream refused it, and takes over what
     /// the refusal says about the units. The request waits until `deadline` at most. `budget` has
-    /// counted the refusal.
+    /// counted the refusal. The log names the `account`.
     ///
     /// # Errors
     ///
@@ -36,6 +36,7 @@ impl State {
         refusal: &Refusal,
         budget: RefusalBudget,
         deadline: Instant,
+        account: &str,
     ) -> Result<(), Rejection> {
         let now = Instant::now();
         let model = Arc::clone(&pending.tracked.model);
@@ -56,6 +57,7 @@ impl State {
         let may_retry =
             (budget.may_retry() || self.alone_since.is_some()) && now + retry_after < deadline;
         tracing::info!(
+            account,
             is_credible,
             is_new = verdict.is_new,
             may_retry,

@@ -24,6 +24,8 @@ const FALLBACK_WAIT_MIN: Duration = Duration::from_secs(3);
 /// The state, its lock and its signals. The lock is held for one decision, and never across an
 /// await.
 pub(super) struct Shared {
+    /// The name of the account in lines of the log. Empty if it is the only one.
+    pub(super) account: Arc<str>,
     pub(super) queue_timeout: Duration,
     state: Mutex<State>,
     /// Signals that the driver must wake earlier than it planned.
@@ -38,8 +40,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, queue_timeout: Duration, is_clustered: bool) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        queue_timeout: Duration,
+        account: &str,
+        is_clustered: bool,
+    ) -> Self {
         Self {
+            account: account.into(),
             queue_timeout,
             state: State::new(settings).into(),
             driver_wake: Notify::new(),

@@ -30,7 +30,7 @@ fn permits(capacity: u32) -> Permits {
 
 /// Permits of a plan that is not known yet.
 fn unknown() -> Permits {
-    let permits = Permits::new(Settings::default(), Duration::from_secs(300));
+    let permits = Permits::new(Settings::default(), Duration::from_secs(300), "");
     let driver = permits.clone();
     tokio::spawn(async move { driver.drive().await });
     permits

@@ -114,6 +114,7 @@ impl Accounts {
         keys: &Directory,
         config: &config::Serve,
     ) -> Self {
+        let are_several = upstreams.count() > 1;
         let accounts = upstreams.into_list().into_iter().zip(sources).enumerate();
         let accounts = accounts.map(|(index, (upstream, source))| {
             let Upstream {
@@ -124,6 +125,8 @@ impl Accounts {
                 units,
                 ..
             } = upstream;
+            // The log names an account as the metrics do: only if there are several.
+            let in_log = if are_several { &*name } else { "" };
             let feed = match units {
                 None => Feed::new(client.clone()),
                 Some(_) => Feed::empty(),
@@ -134,8 +137,8 @@ impl Accounts {
             };
             UpstreamAccount {
                 index,
-                name,
                 units: Units::new(
+                    in_log,
                     client.clone(),
                     catalogue.clone(),
                     feed.clone(),
@@ -146,7 +149,8 @@ impl Accounts {
                 ),
                 feed,
                 client,
-                circuits: circuits_of_models(&config.models),
+                circuits: circuits_of_models(in_log, &config.models),
+                name,
                 weight,
                 has_feed: units.is_none(),
                 models: models.into(),
@@ -174,7 +178,7 @@ impl Accounts {
             feed: Feed::new(client.clone()),
             client,
             units,
-            circuits: circuits_of_models(config),
+            circuits: circuits_of_models("", config),
             weight: 1,
             models: Box::default(),
             has_feed: true,
@@ -356,11 +360,12 @@ fn of_each_upstream<'a>(
     first
 }
 
-fn circuits_of_models(config: &config::Models) -> Circuits {
-    Circuits::new(circuit::Settings {
+fn circuits_of_models(account: &str, config: &config::Models) -> Circuits {
+    let settings = circuit::Settings {
         failures: config.circuit_failures,
         wait: config.circuit_wait,
-    })
+    };
+    Circuits::new(account, settings)
 }
 
 /// The bit of an index. There are at most as many accounts as a set has bits.

@@ -97,13 +97,13 @@ impl Circuits {
         if self.0.settings.failures == 0 || news.model.len() > MODEL_BYTES_MAX {
             return;
         }
-        let mut models = self.models();
+        let (account, mut models) = (&*self.0.account, self.models());
         let Some(opened) = &news.opened else {
             if models
                 .remove(&*news.model)
                 .is_some_and(|circuit| circuit.open_for.is_some())
             {
-                tracing::info!(model = %news.model, "circuit closed by another gateway");
+                tracing::info!(account, model = %news.model, "circuit closed by another gateway");
             }
             return;
         };
@@ -127,6 +127,7 @@ impl Circuits {
         models.insert(Arc::from(&*news.model), circuit);
         let open_for_ms = opened.for_ms;
         tracing::info!(
+            account,
             model = %news.model,
             code = %opened.code,
             open_for_ms,
@@ -146,18 +147,22 @@ impl SharedCircuits {
         } = self;
         let tell = async {
             while let Some(news) = news.recv().await {
-                tell(&redis, News { from, ..news }).await;
+                tell(&circuits, &redis, News { from, ..news }).await;
             }
         };
         tokio::join!(tell, listen(&circuits, redis.listen(TOPIC), from));
     }
 }
 
-async fn tell(redis: &Redis, news: News) {
+async fn tell(circuits: &Circuits, redis: &Redis, news: News) {
     // Texts and numbers always serialise.
     let message = serde_json::to_vec(&news).unwrap_or_default();
     if let Err(problem) = redis.tell(TOPIC, Bytes::from(message)).await {
-        tracing::debug!(%problem, "other gateways do not learn of a circuit");
+        tracing::debug!(
+            account = &*circuits.0.account,
+            %problem,
+            "other gateways do not learn of a circuit"
+        );
     }
 }
 
@@ -182,10 +187,13 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(15);
 
     fn circuits() -> Circuits {
-        Circuits::new(Settings {
-            failures: 3,
-            wait: WAIT,
-        })
+        Circuits::new(
+            "",
+            Settings {
+                failures: 3,
+                wait: WAIT,
+            },
+        )
     }
 
     #[tokio::test]
@@ -233,10 +241,13 @@ mod tests {
             circuits.take_over(&news, now);
         }
         assert_eq!(circuits.models().len(), super::super::MODELS_MAX);
-        let off = Circuits::new(Settings {
-            failures: 0,
-            wait: WAIT,
-        });
+        let off = Circuits::new(
+            "",
+            Settings {
+                failures: 0,
+                wait: WAIT,
+            },
+        );
         off.take_over(&News::opened("m", 3, "no_capacity", 1000), now);
         assert!(off.pass("m", now).is_ok());
     }

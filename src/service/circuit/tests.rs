@@ -4,10 +4,13 @@ const WAIT: Duration = Duration::from_secs(15);
 
 fn circuits() -> (Circuits, Instant) {
     (
-        Circuits::new(Settings {
-            failures: 3,
-            wait: WAIT,
-        }),
+        Circuits::new(
+            "",
+            Settings {
+                failures: 3,
+                wait: WAIT,
+            },
+        ),
         Instant::now(),
     )
 }
@@ -158,10 +161,13 @@ async fn how_many_models_are_remembered_is_bounded_and_zero_turns_circuits_off()
         .unwrap()
         .record_failure("no_capacity", now + FAILURES_WINDOW);
     assert_eq!(circuits.models().len(), 1);
-    let off = Circuits::new(Settings {
-        failures: 0,
-        wait: WAIT,
-    });
+    let off = Circuits::new(
+        "",
+        Settings {
+            failures: 0,
+            wait: WAIT,
+        },
+    );
     fail(&off, 100, now);
     assert!(off.pass("m", now).is_ok());
 }

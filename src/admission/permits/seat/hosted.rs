@@ -278,7 +278,8 @@ impl Queue for Hosted {
         match again {
             Again::Refused(refused) => {
                 let Refused { refusal, budget } = refused;
-                state.refuse(ticket, pending, &refusal, budget, deadline)
+                let account = &self.shared.account;
+                state.refuse(ticket, pending, &refusal, budget, deadline, account)
             }
             Again::Paused { is_upstream_busy } => {
                 let cooldown = match is_upstream_busy {

@@ -73,9 +73,22 @@ impl Link {
         };
         match tokio::time::timeout(RESIGN_TIMEOUT, leaving).await {
             Ok(Ok(())) => {}
-            Ok(Err(problem)) => tracing::debug!(%problem, "the cluster was not told of the end"),
-            Err(_) => tracing::debug!("the cluster was not told of the end in time"),
+            Ok(Err(problem)) => {
+                tracing::debug!(
+                    account = self.account(),
+                    %problem,
+                    "the cluster was not told of the end"
+                )
+            }
+            Err(_) => tracing::debug!(
+                account = self.account(),
+                "the cluster was not told of the end in time"
+            ),
         }
+    }
+
+    fn account(&self) -> &str {
+        &self.seat.shared.account
     }
 
     /// Takes part in the election, again and again.
@@ -128,7 +141,11 @@ impl Link {
                     }
                 }
                 Err(problem) => {
-                    tracing::debug!(%problem, "an election of the cluster has failed");
+                    tracing::debug!(
+                        account = self.account(),
+                        %problem,
+                        "an election of the cluster has failed"
+                    );
                     self.seat.change(|core, now| core.miss(now, &problem));
                     CAMPAIGN_RETRY
                 }
@@ -160,7 +177,11 @@ impl Link {
             let messages = outgoing.to_leader.iter().filter(|one| one.epoch == epoch);
             let bytes = wire::encode_to_leader(messages, now);
             if let Err(problem) = self.redis.to_leader(epoch, bytes.into()).await {
-                tracing::debug!(%problem, "messages to the leader of the cluster are lost");
+                tracing::debug!(
+                    account = self.account(),
+                    %problem,
+                    "messages to the leader of the cluster are lost"
+                );
             }
         }
         let Some((_, last)) = outgoing.to_members.last() else {
@@ -181,7 +202,11 @@ impl Link {
             Ok(true) => {}
             Ok(false) => self.look.notify_one(),
             Err(problem) => {
-                tracing::debug!(%problem, "messages to members are lost");
+                tracing::debug!(
+                    account = self.account(),
+                    %problem,
+                    "messages to members are lost"
+                );
                 self.seat.change(Core::suspend);
                 self.look.notify_one();
             }
@@ -191,14 +216,14 @@ impl Link {
     async fn read_as_member(&self) {
         let mut mailbox = self.redis.mailbox(Mailbox::Member(self.member));
         loop {
-            for bytes in next(&mut mailbox).await {
+            for bytes in next(&mut mailbox, self.account()).await {
                 match wire::decode_to_member(&bytes) {
                     Ok(messages) => self.seat.change(|core, now| {
                         for message in messages {
                             core.receive_as_member(now, message);
                         }
                     }),
-                    Err(wire::Unknown) => not_understood(),
+                    Err(wire::Unknown) => not_understood(self.account()),
                 }
             }
         }
@@ -225,7 +250,7 @@ impl Link {
     async fn read_epoch(&self, epoch: Epoch) {
         let mut mailbox = self.redis.mailbox(Mailbox::Leader(epoch));
         loop {
-            for bytes in next(&mut mailbox).await {
+            for bytes in next(&mut mailbox, self.account()).await {
                 let now = Instant::now().into_std();
                 match wire::decode_to_leader(&bytes, now) {
                     Ok(messages) => self.seat.change(|core, now| {
@@ -233,7 +258,7 @@ impl Link {
                             core.receive_as_leader(now, message);
                         }
                     }),
-                    Err(wire::Unknown) => not_understood(),
+                    Err(wire::Unknown) => not_understood(self.account()),
                 }
             }
         }
@@ -241,12 +266,12 @@ impl Link {
 }
 
 /// The next messages. A failed attempt is tried again.
-async fn next(mailbox: &mut MailboxReader) -> Vec<Bytes> {
+async fn next(mailbox: &mut MailboxReader, account: &str) -> Vec<Bytes> {
     loop {
         match mailbox.next().await {
             Ok(messages) => return messages,
             Err(problem) => {
-                tracing::debug!(%problem, "messages of the cluster cannot be read");
+                tracing::debug!(account, %problem, "messages of the cluster cannot be read");
                 // The mailbox itself waits before an attempt; this is only against a loop without
                 // any wait.
                 sleep(Duration::from_millis(1)).await;
@@ -255,6 +280,9 @@ async fn next(mailbox: &mut MailboxReader) -> Vec<Bytes> {
     }
 }
 
-fn not_understood() {
-    tracing::warn!("a message of the cluster was not understood: it is of another version");
+fn not_understood(account: &str) {
+    tracing::warn!(
+        account,
+        "a message of the cluster was not understood: it is of another version"
+    );
 }

@@ -45,7 +45,7 @@ impl Cluster {
 
     async fn with_settings(settings: Settings, gateways: usize, units: u32) -> Self {
         let gateways: Vec<_> = (0..gateways as u64)
-            .map(|number| Permits::of_member(settings, QUEUE_TIMEOUT, MemberId(number)))
+            .map(|number| Permits::of_member(settings, QUEUE_TIMEOUT, "", MemberId(number)))
             .collect();
         let drivers = gateways.iter().cloned();
         let drivers = drivers.map(|permits| tokio::spawn(async move { permits.drive().await }));

@@ -34,7 +34,7 @@ async fn of_a_model_that_is_always_refused_one_request_at_a_time_is_sent_and_all
                 queue_limit_per_key: 400,
                 ..Settings::default()
             };
-            let permits = Permits::new(settings, Duration::from_secs(300));
+            let permits = Permits::new(settings, Duration::from_secs(300), "");
             let driver = permits.clone();
             spawn_local(async move { driver.drive().await });
             permits.set_capacity(Some(4));

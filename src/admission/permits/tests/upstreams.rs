@@ -131,7 +131,7 @@ fn play(scene: Scene) -> Outcome {
 }
 
 async fn run(scene: Scene) -> Outcome {
-    let permits = Permits::new(Settings::default(), Duration::from_secs(3600));
+    let permits = Permits::new(Settings::default(), Duration::from_secs(3600), "");
     let driver = permits.clone();
     spawn_local(async move { driver.drive().await });
     let (capacity, text) = (4, scene.text);

@@ -64,6 +64,7 @@ impl Core {
         let (own, others) = (self.units(), seen.units_of_others);
         if let Some(units) = self.plans.compare(now, own, others) {
             tracing::error!(
+                account = self.account(),
                 own_units = own,
                 other_units = units,
                 "another gateway of the cluster has another plan: it is of another account, and must have \
@@ -75,11 +76,15 @@ impl Core {
             return;
         };
         if self.member.epoch() == Some(ALONE) {
-            tracing::info!("this gateway is back in the cluster: units come from its one queue");
+            tracing::info!(
+                account = self.account(),
+                "this gateway is back in the cluster: units come from its one queue"
+            );
         }
         let known = std::mem::replace(&mut self.members, seen.members);
         self.leader_id = Some(leader_id);
         self.known_epoch = self.known_epoch.max(Some(epoch));
+        let account = &*self.shared.account;
         let (me, lease_until) = (self.member.id(), seen.asked_at + LEASE);
         match &mut self.leader {
             Some(leader) if leader_id == me && leader.epoch() == epoch => {
@@ -97,13 +102,13 @@ impl Core {
                     let queue = Hosted::new(Arc::clone(&self.shared), Part::Whole, None);
                     self.leader = Some(Leader::new(now, epoch, lease_until, before, queue));
                     let members = self.members.len();
-                    tracing::info!(members, "this gateway leads the cluster");
+                    tracing::info!(account, members, "this gateway leads the cluster");
                 } else {
                     if had_queue {
                         self.shared.lock().begin_again();
                     }
                     if self.member.epoch() != Some(epoch) {
-                        tracing::info!("another gateway leads the cluster");
+                        tracing::info!(account, "another gateway leads the cluster");
                     }
                 }
             }
@@ -138,6 +143,7 @@ impl Core {
             return;
         }
         tracing::error!(
+            account = self.account(),
             %problem,
             members = self.members.len(),
             "the cluster's Redis does not answer: this gateway uses its own share of the units, and \
@@ -160,6 +166,7 @@ impl Core {
     /// As [`go_alone`](Self::go_alone), for a while, although the others have a leader.
     pub(super) fn go_alone_beside_leader(&mut self, now: Instant, why: &str) {
         tracing::error!(
+            account = self.account(),
             why,
             "this gateway cannot follow the cluster: for a while it uses its own share of the units, and \
              more only if Featherless shows that they are free"
@@ -169,6 +176,10 @@ impl Core {
         // The others are not alone: their leader leaves this gateway its share.
         self.view = None;
         self.go_alone(now);
+    }
+
+    fn account(&self) -> &str {
+        &self.shared.account
     }
 
     /// From now on this gateway has a queue of its own, for its share of the units.
