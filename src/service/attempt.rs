@@ -42,8 +42,14 @@ pub(super) async fn ask<X: Exchange>(
 ) -> Result<upstream::Reply<X::Answer>> {
     loop {
         let account = turn.next(call)?;
-        let asking = ask_at::<X>(call, account, turn, candidate, sending);
-        match asking.await {
+        let (account, asked) = match turn.acquire(call, account).await {
+            Ok((account, permit)) => {
+                let asking = ask_at::<X>(call, account, permit, turn, candidate, sending);
+                (account, asking.await)
+            }
+            Err(error) => (account, Err(error)),
+        };
+        match asked {
             Ok(reply) => {
                 turn.record_answer(account);
                 return Ok(reply);
@@ -56,19 +62,19 @@ pub(super) async fn ask<X: Exchange>(
     }
 }
 
-/// Asks one model at one account, as soon as there are units for it. Sends the request again after
+/// Asks one model at one account, with the units of `permit`. Sends the request again after
 /// a failure that another attempt may cure: after a short wait the client does that itself; before
 /// a long one it returns the error with the wait ([`Attempts::take_later`]), and the units are
 /// given back until then.
 async fn ask_at<X: Exchange>(
     call: &Call,
     account: &UpstreamAccount,
+    mut permit: Permit,
     turn: &Turn<'_>,
     candidate: &mut Candidate,
     sending: &Sending<'_>,
 ) -> Result<upstream::Reply<X::Answer>> {
     let model = Arc::clone(&candidate.model);
-    let mut permit = account.units.acquire(call, &model).await?;
     trace_units(call, &permit, permit.waited());
     let mut attempts = None;
     loop {

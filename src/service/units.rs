@@ -193,6 +193,36 @@ impl Units {
         permit
     }
 
+    /// Completes when this account may have units that no request waits for: see [`Permits::room`].
+    pub(super) async fn room(&self) -> u64 {
+        self.permits.room().await
+    }
+
+    /// Lets another request look for them.
+    pub(super) fn pass_room_on(&self) {
+        self.permits.pass_room_on();
+    }
+
+    /// Takes the units of a request for `model` that waits at another account since `since`, if it can
+    /// start here now.
+    pub(super) fn try_acquire(
+        &self,
+        call: &Call,
+        model: &Arc<str>,
+        copy: Option<&Snapshot>,
+        since: Instant,
+    ) -> Option<Permit> {
+        let request = self.request_in(call, model, copy);
+        self.permits.try_acquire(model, request, since)
+    }
+
+    /// Notes that the wait of a call for another account has ended with this `permit`.
+    pub(super) fn note_start(&self, call: &Call, permit: &Permit, since: Instant) {
+        let before = Duration::from_millis(call.stats.waited_ms());
+        call.queue_position.set_moved(permit.units(), since, before);
+        call.stats.end_wait(permit.waited());
+    }
+
     fn key(&self, call: &Call) -> KeyId {
         let number = call.identity.number();
         match &self.numbers {
@@ -213,11 +243,16 @@ impl Units {
         model: &str,
         copy: Option<&Snapshot>,
     ) -> Option<Outlook> {
+        self.permits.outlook(&self.request_in(call, model, copy))
+    }
+
+    /// The request of a call for `model`, by what `copy` of the catalogue tells.
+    fn request_in(&self, call: &Call, model: &str, copy: Option<&Snapshot>) -> PermitRequest {
         let cost = match self.is_unbounded {
             true => cost_of(None, None, model),
             false => self.cost_in(copy, model),
         };
-        self.permits.outlook(&self.request(call, cost))
+        self.request(call, cost)
     }
 
     fn request(&self, call: &Call, cost: Option<u32>) -> PermitRequest {

@@ -28,6 +28,7 @@ mod plans;
 mod refusals;
 mod usage;
 mod views;
+mod waiting;
 
 /// The time for which an account that was refused is not asked.
 const CIRCUIT_WAIT: Duration = Duration::from_secs(10);

@@ -14,6 +14,7 @@
 //! - `plan`, `capacity_probe`, `refusal_backoff`, `refusal_budget`: parts of the state, each a
 //!   small state machine without a clock.
 //! - `outlook`: what a request would meet in the queue.
+//! - `room`: units that are free while no request waits, for those that wait at another account.
 //! - `errors`: why requests do not get units.
 //! - `driver`: what time alone brings, and the end.
 //! - `seat`: in a cluster, the queue is that of one gateway, and the others ask it.
@@ -70,6 +71,7 @@ mod progress;
 mod refusal_backoff;
 mod refusal_budget;
 mod refusals;
+mod room;
 mod seat;
 mod shared;
 mod state;

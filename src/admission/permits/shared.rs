@@ -10,7 +10,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::state::{PendingRequest, PendingWaiter, State, TrackedRequest};
+use super::{
+    room::Room,
+    state::{PendingRequest, PendingWaiter, State, TrackedRequest},
+};
 use crate::{
     admission::{request::PermitRequest, settings::Settings},
     error::Result,
@@ -32,6 +35,8 @@ pub(super) struct Shared {
     pub(super) driver_wake: Notify,
     /// Signals that a snapshot could let a request start.
     pub(super) snapshot_wanted: Notify,
+    /// Signals that units may be free that no request waits for.
+    pub(super) room: Room,
     pub(super) is_plan_known: watch::Sender<bool>,
     /// The requests are those of a cluster, whose seat alone moves them on.
     pub(super) is_clustered: bool,
@@ -52,6 +57,7 @@ impl Shared {
             state: State::new(settings).into(),
             driver_wake: Notify::new(),
             snapshot_wanted: Notify::new(),
+            room: Room::default(),
             is_plan_known: watch::Sender::new(false),
             is_clustered,
             has_snapshots: settings.headroom > 0,
@@ -71,6 +77,7 @@ impl Shared {
         }
         let next = state.advance(self.queue_timeout);
         self.signal_wanted_snapshot(state);
+        self.signal_room(state);
         if let Some(next) = next
             && state.driver_wakes_at.is_none_or(|planned| next < planned)
         {
@@ -84,7 +91,14 @@ impl Shared {
         let mut state = self.lock();
         state.driver_wakes_at = state.advance(self.queue_timeout);
         self.signal_wanted_snapshot(&state);
+        self.signal_room(&state);
         state.driver_wakes_at
+    }
+
+    fn signal_room(&self, state: &State) {
+        if state.pending.is_empty() {
+            self.room.signal();
+        }
     }
 
     pub(super) fn signal_wanted_snapshot(&self, state: &State) {

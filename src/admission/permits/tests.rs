@@ -18,6 +18,7 @@ use crate::{
 mod model_backoff;
 mod odd;
 mod refusals;
+mod room;
 mod upstreams;
 
 const MODEL: &str = "a/b";

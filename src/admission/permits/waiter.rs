@@ -144,6 +144,17 @@ impl QueuePosition {
         });
     }
 
+    /// A request that waited since `since`, and whose call had waited for `before`, has started in
+    /// another queue.
+    pub fn set_moved(&self, units: u32, since: Instant, before: Duration) {
+        let times = WaitTimes {
+            since,
+            before_pause: Duration::ZERO,
+            before,
+        };
+        self.set_started(units, times);
+    }
+
     pub(super) fn set_nothing(&self) {
         self.set(|| Seen::Nothing);
     }

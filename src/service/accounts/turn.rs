@@ -1,5 +1,5 @@
 //! The accounts that one call asks for one model: the best one first, and another one if that one
-//! cannot answer.
+//! cannot answer. `waiting`: how it waits for the units of one.
 
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
@@ -11,6 +11,8 @@ use crate::{
     service::call::Call,
     upstream::catalogue::Snapshot,
 };
+
+mod waiting;
 
 /// The accounts that one call asks for one model.
 #[derive(Debug)]

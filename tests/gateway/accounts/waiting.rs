@@ -1,0 +1,83 @@
+//! Calls that wait for units, when another account has room first.
+
+use super::{MODEL, account, emulator, gateway, in_use, wait_for_gauge, wait_for_plans};
+
+/// A model that costs four units.
+const LARGE_MODEL: &str = "Qwen/Qwen2.5-72B-Instruct";
+
+const QUEUED: &str = "featherwire_queue_requests";
+
+#[tokio::test]
+async fn a_call_that_waits_at_one_account_starts_at_another_that_has_room_first() {
+    let (small, large) = (emulator(2, 1.0).await, emulator(4, 1.0).await);
+    let accounts = [
+        account("small", small.address),
+        account("large", large.address),
+    ];
+    let gateway = gateway(accounts).await;
+    wait_for_plans(&gateway, &[("small", 2.0), ("large", 4.0)]).await;
+    let mut streams = Vec::new();
+    for _ in 0..6 {
+        streams.push(gateway.open_stream(MODEL).await);
+    }
+    assert_eq!(in_use(&gateway, ["small", "large"]).await, [2.0, 4.0]);
+    let waiting = gateway.open_stream(MODEL);
+    let at_large = "class=\"default\",account=\"large\"";
+    let room_at_small = async {
+        wait_for_gauge(&gateway, QUEUED, at_large, 1.0).await;
+        // The third stream is at the small account.
+        streams.remove(2);
+    };
+    let (started, ()) = tokio::join!(waiting, room_at_small);
+    assert_eq!(started.status(), 200);
+    assert_eq!(in_use(&gateway, ["small", "large"]).await, [2.0, 4.0]);
+    wait_for_gauge(&gateway, QUEUED, at_large, 0.0).await;
+    // What becomes free at the large account is not kept for the call that has left.
+    streams.remove(0);
+    streams.push(gateway.open_stream(MODEL).await);
+    drop((streams, started));
+    small.wait_until_idle().await;
+    large.wait_until_idle().await;
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_use_the_room_lets_the_next_one_look() {
+    let (small, large) = (emulator(1, 1.0).await, emulator(8, 1.0).await);
+    let accounts = [
+        account("small", small.address),
+        account("large", large.address),
+    ];
+    let gateway = gateway(accounts).await;
+    wait_for_plans(&gateway, &[("small", 1.0), ("large", 8.0)]).await;
+    let mut streams = Vec::new();
+    for _ in 0..7 {
+        streams.push(gateway.open_stream(MODEL).await);
+    }
+    // One unit is free at each, and the first account is the better one then.
+    let at_small = gateway.open_stream(MODEL).await;
+    assert_eq!(in_use(&gateway, ["small", "large"]).await, [1.0, 7.0]);
+    streams.push(gateway.open_stream(MODEL).await);
+    let at_large = "class=\"default\",account=\"large\"";
+    let large_call = gateway.open_stream(LARGE_MODEL);
+    let small_call = async {
+        wait_for_gauge(&gateway, QUEUED, at_large, 1.0).await;
+        gateway.open_stream(MODEL).await
+    };
+    let room = async {
+        wait_for_gauge(&gateway, QUEUED, at_large, 2.0).await;
+        drop(at_small);
+    };
+    let mut large_call = std::pin::pin!(large_call);
+    let both = async { tokio::join!(small_call, room) };
+    let started = tokio::select! {
+        _ = &mut large_call => panic!("one unit is free, and it costs four"),
+        (started, ()) = both => started,
+    };
+    assert_eq!(started.status(), 200);
+    assert_eq!(in_use(&gateway, ["small", "large"]).await, [1.0, 8.0]);
+    streams.truncate(4);
+    assert_eq!(large_call.await.status(), 200, "four units are free");
+    drop((streams, started));
+    small.wait_until_idle().await;
+    large.wait_until_idle().await;
+}
