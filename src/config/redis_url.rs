@@ -112,11 +112,7 @@ fn parse(text: &str) -> Result<RedisUrl, &'static str> {
         "rediss-cluster" => (true, RedisKind::Cluster),
         _ => return Err("this is no URL of Redis"),
     };
-    if rest.contains(['?', '#']) {
-        return Err(
-            "the URL has a ? or a #, but it takes no parameters: in a password, write %3F and %23",
-        );
-    }
+    check_encoding(rest)?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (credentials, hosts) = match authority.rsplit_once('@') {
         Some((credentials, hosts)) => (Some(credentials), hosts),
@@ -170,6 +166,23 @@ fn parse(text: &str) -> Result<RedisUrl, &'static str> {
         password,
         database,
     })
+}
+
+/// Checks for characters that end the password too early. After the hosts, no `@` has a meaning.
+fn check_encoding(after_scheme: &str) -> Result<(), &'static str> {
+    let before_hosts = after_scheme
+        .rsplit_once('@')
+        .map_or("", |(before, _)| before);
+    match before_hosts.contains(['/', '?', '#']) {
+        true => Err(
+            "the user or the password has a /, ? or # that is not percent-encoded: write %2F for \
+             /, %3F for ?, %23 for #, %40 for @ and %25 for %",
+        ),
+        false if after_scheme.contains(['?', '#']) => Err(
+            "the URL has a ? or a #, but it takes no parameters: in a password, write %3F and %23",
+        ),
+        false => Ok(()),
+    }
 }
 
 fn sentinel() -> RedisKind {
@@ -294,7 +307,6 @@ mod tests {
             ("redis:secret", "no URL"),
             ("redis://", "host or its port"),
             ("redis://u:secret@", "host or its port"),
-            ("redis://u:sec/ret@h", "host or its port"),
             ("redis://h:0", "host or its port"),
             ("redis://h:99999", "host or its port"),
             ("redis://::1", "host or its port"),
@@ -304,8 +316,16 @@ mod tests {
             ("redis://secret:@h", "password is missing"),
             ("redis://u:%FFsecret@h", "UTF-8"),
             ("redis://u:%0Asecret@h", "control character"),
-            ("redis://u:secret?@h", "%3F"),
-            ("rediss://u:secret@h#insecure", "%23"),
+            // Each of these characters would end the password before it is at its end.
+            ("redis://u:secret/1@h", "%2F for /"),
+            ("redis://u:12/secret@h:1/0", "%2F for /"),
+            ("redis://:secret@1/secret@h", "%2F for /"),
+            ("redis-sentinel://:12/secret@h/main/0", "%2F for /"),
+            ("redis-cluster://:12/secret@h,h", "%2F for /"),
+            ("redis://u:secret?@h", "%3F for ?"),
+            ("redis://u:secret#secret@h", "%23 for #"),
+            ("rediss://u:secret@h#insecure", "no parameters"),
+            ("redis://u:secret@h?timeout=1s", "no parameters"),
             ("redis://u:secret@h/db", "number of a database"),
             ("redis://u:secret@h/-1", "number of a database"),
             ("redis://u:secret@h,h", "several hosts"),
