@@ -64,12 +64,16 @@ pub(super) fn bad_value(
     command: &Command,
     sources: &Sources,
 ) -> Option<String> {
-    let is_empty = match (error.kind(), error.get(ContextKind::InvalidValue)) {
-        (ErrorKind::ValueValidation, _) => false,
+    let is_without_text = matches!(
+        error.get(ContextKind::InvalidValue),
+        Some(ContextValue::String(value)) if value.trim().is_empty()
+    );
+    if !(error.kind() == ErrorKind::ValueValidation
         // Also the kind of an unknown value, which clap shows with the known ones.
-        (ErrorKind::InvalidValue, Some(ContextValue::String(value))) if value.is_empty() => true,
-        _ => return None,
-    };
+        || error.kind() == ErrorKind::InvalidValue && is_without_text)
+    {
+        return None;
+    }
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
@@ -77,6 +81,8 @@ pub(super) fn bad_value(
     let arg = called_command(command)
         .and_then(|called_command| option(called_command, flag))
         .or_else(|| option(command, flag))?;
+    // Of a list, only one of the values may be empty.
+    let is_empty = is_without_text && arg.get_value_delimiter().is_none();
     let mut reason = match is_empty {
         true => "it is empty: give it a value, or leave it out".to_owned(),
         false => reason(error),

@@ -169,12 +169,28 @@ async fn an_empty_value_does_not_hide_that_of_a_later_place() {
         );
     }
     // An empty value that no other place replaces is wrong for an option that needs one.
-    let no_path = [("FEATHERWIRE_TLS_CERT", "")];
-    let checked = with_file(&folder, &["config", "check"], &no_path).await;
-    let expected = "the value of FEATHERWIRE_TLS_CERT (--tls-cert), set in the environment, is \
-                    invalid: it is empty";
+    for (variable, flag) in [
+        ("FEATHERWIRE_TLS_CERT", "--tls-cert"),
+        ("FEATHERWIRE_REDIS_URL", "--redis-url"),
+        ("FEATHERWIRE_DATABASE_URL", "--database-url"),
+        ("FEATHERWIRE_UNITS", "--units"),
+    ] {
+        let checked = with_file(&folder, &["config", "check"], &[(variable, "")]).await;
+        let expected = format!(
+            "the value of {variable} ({flag}), set in the environment, is invalid: it is empty: \
+             give it a value, or leave it out\n"
+        );
+        assert!(
+            checked.code == Some(2) && checked.err.ends_with(&expected),
+            "{}",
+            checked.err
+        );
+    }
+    // A part of a list is told by what is expected.
+    let no_part = [("FEATHERWIRE_EXPOSE_MODELS", "org/*,,")];
+    let checked = with_file(&folder, &["config", "check"], &no_part).await;
     assert!(
-        checked.code == Some(2) && checked.err.contains(expected),
+        checked.err.contains("the pattern is empty"),
         "{}",
         checked.err
     );
