@@ -29,7 +29,8 @@ pub struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Check the options as `serve` does, without listening and without opening the database
+    /// Check the options as `serve` does, without listening and without opening the database or
+    /// Redis
     Check(Box<config::Serve>),
     /// Show the value of each option and where it comes from, as a configuration file. Secrets are
     /// hidden
@@ -39,6 +40,10 @@ enum Action {
 /// What `config check` leaves out, because the database is not opened.
 const KEYS_UNCHECKED: &str = "not checked: the keys in the database. Without one, `serve` does not \
                               start at an address that other machines reach\n";
+
+/// The same about the Redis of a cluster.
+const REDIS_UNCHECKED: &str = "not checked: whether the Redis at FEATHERWIRE_REDIS_URL (--redis-url) can \
+                               be used. `serve` asks it at its start\n";
 
 impl Config {
     /// The options of `serve`.
@@ -74,6 +79,9 @@ impl Config {
                     .and_then(|()| config.check_admin_listen(false));
                 if without_keys.is_err() {
                     output::print(KEYS_UNCHECKED.to_owned())?;
+                }
+                if config.cluster.redis_url.is_some() {
+                    output::print(REDIS_UNCHECKED.to_owned())?;
                 }
             }
             Action::Print(config) => {

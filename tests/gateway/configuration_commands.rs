@@ -49,6 +49,24 @@ async fn check_says_that_it_has_not_looked_for_keys_where_serve_needs_them() {
 }
 
 #[tokio::test]
+async fn check_says_that_it_has_looked_only_at_the_form_of_the_url_of_redis() {
+    const NOTE: &str = "not checked: whether the Redis at FEATHERWIRE_REDIS_URL (--redis-url)";
+    for (toml, code, is_told) in [
+        ("", 0, false),
+        // Nothing listens there.
+        ("redis_url = 'redis://:s3cr3t@127.0.0.1:1'\n", 0, true),
+        ("redis_url = 'redis://:s3cr3t@127.0.0.1:port'\n", 2, false),
+    ] {
+        let folder = folder(toml);
+        let checked = with_file(&folder, &["config", "check"], &[]).await;
+        let told = checked.out + &checked.err;
+        assert_eq!(checked.code, Some(code), "{toml}: {told}");
+        assert_eq!(told.contains(NOTE), is_told, "{toml}: {told}");
+        assert!(!told.contains("s3cr3t"), "{toml}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_size_that_no_machine_has_is_refused() {
     for (size, code) in [("1PiB", 0), ("1025TiB", 2), ("99999999999GiB", 2)] {
         let folder = folder(format!("max_request_bytes = '{size}'\n"));
