@@ -3,6 +3,7 @@
 //!
 //! - [`problem`](Problem): what can go wrong, in words for the owner of the gateway.
 //! - `open` and `link`: connections, which are opened again when they break.
+//! - `look`: what answers at the URL, if it is not what the URL says.
 //! - `election`: who leads, and who is a member. It is one script ([`Redis::campaign`]).
 //! - `streams` and `mailbox`: messages, each in a Redis Stream.
 //! - `rates`: limits for a minute, which all gateways share.
@@ -23,6 +24,7 @@
 
 mod election;
 mod link;
+mod look;
 mod mailbox;
 mod names;
 mod open;
@@ -38,6 +40,7 @@ use bytes::Bytes;
 
 pub use election::{Candidate, LEASE, NOTE_BYTES_MAX, Standing, VIEW_BYTES_MAX};
 use link::Link;
+pub use look::LOOK_TIMEOUT;
 pub use mailbox::{ENTRIES_MAX, Mailbox, MailboxReader};
 use names::Names;
 pub use open::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
@@ -80,14 +83,21 @@ impl Redis {
     }
 
     /// Opens the connection, if there is none, and checks that a Redis of a sufficient version is
-    /// there, accepts the user, and lets the user do all that is needed.
+    /// there, accepts the user, and lets the user do all that is needed. After a problem it looks for
+    /// [`LOOK_TIMEOUT`] at most for the reason.
     ///
     /// # Errors
     /// It cannot be used. [`ProblemKind::is_transient`] says whether it may be later.
     pub async fn check(&self) -> Result<(), Problem> {
-        // An error of the connection says more than an error of the script.
-        self.link.connection().await?;
-        rights::check(&self.link, &self.names).await
+        let checking = async {
+            // An error of the connection says more than an error of the script.
+            self.link.connection().await?;
+            rights::check(&self.link, &self.names).await
+        };
+        match checking.await {
+            Ok(()) => Ok(()),
+            Err(problem) => Err(look::reason(self.link.url(), problem).await),
+        }
     }
 
     /// Takes part in the election: tells that the candidate is alive, and takes or renews the lease

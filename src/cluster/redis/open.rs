@@ -15,7 +15,10 @@ use secrecy::ExposeSecret;
 use socket2::TcpKeepalive;
 use tokio::time::timeout;
 
-use super::problem::{Problem, ProblemKind};
+use super::{
+    look::ServerKind,
+    problem::{Problem, ProblemKind},
+};
 use crate::config::{RedisHost, RedisKind, RedisUrl};
 
 /// The longest wait for a connection that can be used.
@@ -65,13 +68,13 @@ impl Connection {
         match &url.kind {
             RedisKind::Single => {
                 let host = url.hosts.first().ok_or_else(|| Problem::not_redis(url))?;
-                Self::server(url, host, response_timeout)
+                Self::server(url, host, credentials(url), response_timeout)
                     .await
                     .map_err(problem)
             }
             RedisKind::Sentinel { service } => {
                 let primary = primary(url, service).await?;
-                Self::server(url, &primary, response_timeout)
+                Self::server(url, &primary, credentials(url), response_timeout)
                     .await
                     .map_err(problem)
             }
@@ -79,12 +82,14 @@ impl Connection {
         }
     }
 
-    async fn server(
+    /// To `host` alone, as the user and to the database of `redis`.
+    pub(super) async fn server(
         url: &RedisUrl,
         host: &RedisHost,
+        redis: RedisConnectionInfo,
         response_timeout: Duration,
     ) -> RedisResult<Self> {
-        let client = Client::open(information(url, host, credentials(url))?)?;
+        let client = Client::open(place(url, host, redis)?)?;
         let config = config(response_timeout);
         let connection = client.get_multiplexed_async_connection_with_config(&config);
         Ok(Self::Server(connection.await?))
@@ -93,7 +98,7 @@ impl Connection {
     async fn cluster(url: &RedisUrl, response_timeout: Duration) -> RedisResult<Self> {
         let nodes = url.hosts.iter();
         let nodes: Vec<_> = nodes
-            .map(|host| information(url, host, credentials(url)))
+            .map(|host| place(url, host, credentials(url)))
             .collect::<RedisResult<_>>()?;
         let client = ClusterClientBuilder::new(nodes)
             .connection_timeout(CONNECT_TIMEOUT)
@@ -113,32 +118,62 @@ impl Connection {
         }
     }
 
-    /// Checks that this is Redis, and which version. A user may be allowed everything but to see
-    /// that: then what is missing shows later.
-    async fn check(&mut self, url: &RedisUrl) -> Result<(), Problem> {
+    /// The answer to `INFO` for a section, in a Redis Cluster of any node.
+    pub(super) async fn information(&mut self, section: &str) -> RedisResult<String> {
         let mut command = redis::cmd("INFO");
-        command.arg("server");
-        let information: RedisResult<String> = match self {
+        command.arg(section);
+        match self {
             Self::Server(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => {
                 let any = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
-                match connection.route_command(command, any).await {
-                    Ok(value) => text(&value),
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        match information {
-            Ok(information) => check_version(url, &information),
-            Err(error) => {
-                let problem = Problem::of_opening(url, &error);
-                match problem.kind() {
-                    ProblemKind::AccessDenied if error.code() == Some("NOPERM") => Ok(()),
-                    _ => Err(problem),
-                }
+                text(&connection.route_command(command, any).await?)
             }
         }
     }
+
+    /// Checks that this is Redis, of which version and of which kind. A user may be allowed
+    /// everything but to see that: then what is missing shows later.
+    async fn check(&mut self, url: &RedisUrl) -> Result<(), Problem> {
+        let information = match self.information("server").await {
+            Ok(information) => information,
+            Err(error) => {
+                let problem = Problem::of_opening(url, &error);
+                return match problem.kind() {
+                    ProblemKind::AccessDenied if error.code() == Some("NOPERM") => Ok(()),
+                    _ => Err(problem),
+                };
+            }
+        };
+        check_version(url, &information)?;
+        let (Some(host), RedisKind::Single) = (url.hosts.first(), &url.kind) else {
+            return Ok(());
+        };
+        match ServerKind::of(&information) {
+            Some(ServerKind::Sentinel) => Err(ServerKind::Sentinel.problem(url, host)),
+            Some(ServerKind::Cluster) if self.is_one_of_several().await => {
+                Err(ServerKind::Cluster.problem(url, host))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is one of several nodes of a Redis Cluster. The only node has all keys, so it does
+    /// not matter how it is reached.
+    async fn is_one_of_several(&mut self) -> bool {
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("INFO");
+        let information: RedisResult<String> = self.query(&command).await;
+        let information = information.unwrap_or_default();
+        let size = field(&information, "cluster_size").and_then(|size| size.parse::<u32>().ok());
+        size.is_some_and(|size| size > 1)
+    }
+}
+
+/// A line of `INFO`.
+pub(super) fn field<'i>(information: &'i str, name: &str) -> Option<&'i str> {
+    let mut lines = information.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.map(str::trim)
 }
 
 fn text(value: &Value) -> RedisResult<String> {
@@ -147,11 +182,7 @@ fn text(value: &Value) -> RedisResult<String> {
 
 /// Checks the version in the answer to `INFO server`.
 fn check_version(url: &RedisUrl, information: &str) -> Result<(), Problem> {
-    let version = information
-        .lines()
-        .find_map(|line| line.strip_prefix("redis_version:"))
-        .ok_or_else(|| Problem::not_redis(url))?
-        .trim();
+    let version = field(information, "redis_version").ok_or_else(|| Problem::not_redis(url))?;
     let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
     let (Some(Some(major)), Some(Some(minor))) = (parts.next(), parts.next()) else {
         return Err(Problem::not_redis(url));
@@ -173,10 +204,28 @@ async fn primary(url: &RedisUrl, service: &str) -> Result<RedisHost, Problem> {
                 let what = format!("the Sentinel at {sentinel} knows no service {service}");
                 problem = Problem::new(url, ProblemKind::NotRedis, &what);
             }
-            Err(error) => problem = Problem::of_opening(url, &error),
+            Err(error) => problem = problem_of_sentinel(url, sentinel, &error),
         }
     }
     Err(problem)
+}
+
+fn problem_of_sentinel(url: &RedisUrl, sentinel: &RedisHost, error: &RedisError) -> Problem {
+    let problem = Problem::of_opening(url, error);
+    let (kind, what) = match problem.kind() {
+        ProblemKind::AccessDenied => (
+            ProblemKind::AccessDenied,
+            "requires a password, and a Sentinel must need none",
+        ),
+        // It does not know the command.
+        ProblemKind::Other => (
+            ProblemKind::NotRedis,
+            "is no Sentinel. The URL of a single Redis begins with redis:// or rediss://, that of a \
+             Redis Cluster with redis-cluster:// or rediss-cluster://",
+        ),
+        _ => return problem,
+    };
+    Problem::new(url, kind, &format!("the server at {sentinel} {what}"))
 }
 
 async fn ask_sentinel(
@@ -186,7 +235,7 @@ async fn ask_sentinel(
 ) -> RedisResult<Option<(String, u16)>> {
     // A silent Sentinel must leave time for the others.
     let share = CONNECT_TIMEOUT / (u32::try_from(url.hosts.len()).unwrap_or(u32::MAX) + 1);
-    let client = Client::open(information(url, sentinel, RedisConnectionInfo::default())?)?;
+    let client = Client::open(place(url, sentinel, RedisConnectionInfo::default())?)?;
     let config = config(share).set_connection_timeout(Some(share));
     let connection = client.get_multiplexed_async_connection_with_config(&config);
     let mut connection = connection.await?;
@@ -198,7 +247,7 @@ async fn ask_sentinel(
 }
 
 /// Where and how to connect to `host`.
-fn information(
+fn place(
     url: &RedisUrl,
     host: &RedisHost,
     redis: RedisConnectionInfo,
@@ -220,7 +269,7 @@ fn information(
 }
 
 /// The user, the password and the database.
-fn credentials(url: &RedisUrl) -> RedisConnectionInfo {
+pub(super) fn credentials(url: &RedisUrl) -> RedisConnectionInfo {
     let mut redis = RedisConnectionInfo::default()
         .set_db(url.database)
         .set_lib_name("featherwire", env!("CARGO_PKG_VERSION"));

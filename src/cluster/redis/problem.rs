@@ -5,7 +5,7 @@ use std::fmt;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use secrecy::ExposeSecret;
 
-use crate::config::RedisUrl;
+use crate::config::{RedisKind, RedisUrl};
 
 /// The largest part of a message of Redis that is repeated, in characters.
 const DETAIL_CHARS_MAX: usize = 200;
@@ -74,7 +74,14 @@ impl Problem {
 
     /// An error of the client or of Redis.
     pub(super) fn of(url: &RedisUrl, error: &RedisError) -> Self {
-        let (kind, what) = described(error);
+        let (kind, mut what) = described(error);
+        let is_down = error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown);
+        if is_down && url.kind == RedisKind::Single {
+            what = format!(
+                "it is a node of a Redis Cluster, which does not work now ({what}), and whose URL \
+                 begins with redis-cluster:// or rediss-cluster://"
+            );
+        }
         Self::new(url, kind, &repeatable(url, &what))
     }
 

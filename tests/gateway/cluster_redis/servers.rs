@@ -164,6 +164,35 @@ async fn a_database_has_a_number() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_tls_and_plain_text_is_not_taken_for_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut caller, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(1..) = caller.read(&mut bytes).await {
+                    // An alert of TLS, for what begins a handshake.
+                    let answer: &[u8] = match bytes[0] {
+                        0x16 => &[0x15, 3, 3, 0, 2, 2, 40],
+                        _ => b"-LOADING not yet\r\n",
+                    };
+                    if caller.write_all(answer).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    for scheme in ["redis", "rediss"] {
+        let problem = problem_of(&format!("{scheme}://{address}")).await;
+        assert_eq!(problem.kind(), ProblemKind::Unreachable, "{problem}");
+        assert!(!problem.to_string().contains("the URL must"), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_must_be_of_an_authority_that_is_trusted() {
     // The file of authorities that this process trusts. `tests/redis/run` names it, in its own folder
     // and in SSL_CERT_FILE too: the machine's own file must stay as it is.
@@ -209,12 +238,39 @@ async fn a_certificate_must_be_of_an_authority_that_is_trusted() {
             assert_eq!(problem.kind(), ProblemKind::Unreachable, "{problem}");
             assert!(problem.to_string().contains("certificate"), "{problem}");
         }
-        // One speaks TLS and the other does not.
-        for confused in [
-            format!("redis://:s3cr3t@127.0.0.1:{tls}"),
-            format!("rediss://:s3cr3t@127.0.0.1:{plain}"),
+        // One port speaks TLS and the other does not.
+        let with_tls = |kind: &str| format!("speaks TLS, so the URL must begin with {kind}");
+        let without_tls =
+            |kind: &str| format!("does not speak TLS, so the URL must begin with {kind}");
+        for (url, words) in [
+            (
+                format!("redis://:s3cr3t@127.0.0.1:{tls}"),
+                with_tls("rediss://"),
+            ),
+            (
+                format!("redis-cluster://127.0.0.1:{tls}"),
+                with_tls("rediss-cluster://"),
+            ),
+            (
+                format!("redis-sentinel://127.0.0.1:{tls}/m"),
+                with_tls("rediss-sentinel://"),
+            ),
+            (
+                format!("rediss://:s3cr3t@127.0.0.1:{plain}"),
+                without_tls("redis://"),
+            ),
+            (
+                format!("rediss-cluster://127.0.0.1:{plain}"),
+                without_tls("redis-cluster://"),
+            ),
+            (
+                format!("rediss-sentinel://127.0.0.1:{plain}/m"),
+                without_tls("redis-sentinel://"),
+            ),
         ] {
-            problem_of(&confused).await;
+            let problem = problem_of(&url).await;
+            assert_eq!(problem.kind(), ProblemKind::NotRedis, "{problem}");
+            assert!(problem.to_string().contains(&words), "{url}: {problem}");
         }
         drop(server);
     }
@@ -259,19 +315,104 @@ async fn the_primary_that_the_sentinels_name_is_followed() {
     );
 }
 
+/// A node of a Redis Cluster, which has no keys yet, and its port for the other nodes.
+async fn cluster_node() -> Option<(RedisServer, String)> {
+    // The usual one, 10000 above the other, may be none.
+    let port = free_port().await.to_string();
+    let arguments = ["--cluster-enabled", "yes", "--cluster-port", &port];
+    Some((RedisServer::start_with(&arguments).await?, port))
+}
+
+async fn cluster_is_ready(node: &RedisServer) {
+    poll::until("the cluster is ready", async || {
+        let info: String = node.command(&["CLUSTER", "INFO"]).await;
+        info.contains("cluster_state:ok")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_url_of_another_kind_of_redis_is_told_with_the_one_that_is_right() {
+    let (Some(open), Some((first, _)), Some((second, second_bus))) = (
+        RedisServer::start().await,
+        cluster_node().await,
+        cluster_node().await,
+    ) else {
+        return;
+    };
+    let locked = RedisServer::start_with(&["--requirepass", "s3cr3t"])
+        .await
+        .unwrap();
+    let sentinel = RedisServer::start_with(&["--sentinel"]).await.unwrap();
+    let at = |server: &RedisServer| format!("127.0.0.1:{}", server.port);
+    let single = "is a single Redis, so the URL must begin with redis://";
+    let of_sentinel =
+        "is a Sentinel, so the URL must begin with redis-sentinel:// and end with /SERVICE";
+    let of_cluster = "is a node of a Redis Cluster, so the URL must begin with redis-cluster://";
+    // It has no keys, and may get some.
+    let problem = problem_of(&format!("redis://{}", at(&first))).await;
+    assert_eq!(problem.kind(), ProblemKind::Unreachable, "{problem}");
+    assert!(
+        problem.to_string().contains("begins with redis-cluster://"),
+        "{problem}"
+    );
+    let () = first
+        .command(&["CLUSTER", "ADDSLOTSRANGE", "0", "8191"])
+        .await;
+    let () = second
+        .command(&["CLUSTER", "ADDSLOTSRANGE", "8192", "16383"])
+        .await;
+    let port = second.port.to_string();
+    let () = first
+        .command(&["CLUSTER", "MEET", "127.0.0.1", &port, &second_bus])
+        .await;
+    cluster_is_ready(&first).await;
+    cluster_is_ready(&second).await;
+    for (url, words) in [
+        (format!("redis-cluster://{}", at(&open)), single),
+        (format!("redis-cluster://:s3cr3t@{}", at(&locked)), single),
+        (format!("redis-sentinel://{}/main", at(&open)), single),
+        (
+            format!("redis-sentinel://:s3cr3t@{}/main/3", at(&open)),
+            single,
+        ),
+        (format!("redis://{}", at(&sentinel)), of_sentinel),
+        (format!("redis://:s3cr3t@{}/3", at(&sentinel)), of_sentinel),
+        (format!("redis-cluster://{}", at(&sentinel)), of_sentinel),
+        (format!("redis://{}", at(&first)), of_cluster),
+        (format!("redis://{}", at(&second)), of_cluster),
+        (format!("redis://{}/3", at(&second)), of_cluster),
+        (format!("redis-sentinel://{}/main", at(&second)), of_cluster),
+    ] {
+        let problem = problem_of(&url).await;
+        assert_eq!(problem.kind(), ProblemKind::NotRedis, "{url}: {problem}");
+        assert!(problem.to_string().contains(words), "{url}: {problem}");
+    }
+    // A server with a password does not tell what it is.
+    let problem = problem_of(&format!("redis-sentinel://:s3cr3t@{}/main", at(&locked))).await;
+    assert_eq!(problem.kind(), ProblemKind::NotRedis, "{problem}");
+    assert!(problem.to_string().contains("is no Sentinel"), "{problem}");
+    let guarded = ["--sentinel", "--requirepass", "s3cr3t"];
+    let guarded = RedisServer::start_with(&guarded).await.unwrap();
+    let problem = problem_of(&format!("redis-sentinel://:s3cr3t@{}/main", at(&guarded))).await;
+    assert_eq!(problem.kind(), ProblemKind::AccessDenied, "{problem}");
+    assert!(
+        problem.to_string().contains("a Sentinel must need none"),
+        "{problem}"
+    );
+}
+
 #[tokio::test]
 async fn a_redis_cluster_has_elections_and_messages_too() {
-    let Some(server) = RedisServer::start_with(&["--cluster-enabled", "yes"]).await else {
+    let Some((server, _)) = cluster_node().await else {
         return;
     };
     let () = server
         .command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"])
         .await;
-    poll::until("the cluster is ready", async || {
-        let info: String = server.command(&["CLUSTER", "INFO"]).await;
-        info.contains("cluster_state:ok")
-    })
-    .await;
+    cluster_is_ready(&server).await;
+    // The only node has all keys, so it does not matter how it is reached.
+    connect(&server).await;
     let url = format!("redis-cluster://127.0.0.1:{}", server.port);
     let redis = Redis::connect(&url.parse().unwrap(), SPACE).await.unwrap();
     let epoch = elect(&redis, 1).await;
