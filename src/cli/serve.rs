@@ -141,7 +141,12 @@ async fn check_cluster(config: &config::Serve) -> Result<(), Failure> {
         return Ok(());
     };
     match Redis::connect(url, &config.cluster.name(&config.upstream)).await {
-        Ok(_) => Ok(()),
+        Ok(redis) => {
+            if let Some(warning) = redis.eviction_warning().await {
+                output::warn(format_args!("featherwire: warning: {warning}"));
+            }
+            Ok(())
+        }
         Err(problem) if problem.kind().is_transient() => {
             output::warn(format_args!("featherwire: warning: {problem}"));
             Ok(())

@@ -8,6 +8,7 @@
 //! - `streams` and `mailbox`: messages, each in a Redis Stream.
 //! - `rates`: limits for a minute, which all gateways share.
 //! - `rights`: whether the user may do what all of this needs.
+//! - `eviction`: whether Redis may drop keys.
 //! - `names` and `script`: the keys in Redis, and the scripts that run there.
 //!
 //! # What Redis has
@@ -23,6 +24,7 @@
 //! always greater than each epoch that Redis or the candidate knows.
 
 mod election;
+mod eviction;
 mod link;
 mod look;
 mod mailbox;
@@ -98,6 +100,14 @@ impl Redis {
             Ok(()) => Ok(()),
             Err(problem) => Err(look::reason(self.link.url(), problem).await),
         }
+    }
+
+    /// A warning if this Redis may drop keys of the cluster before they expire. `None` also if the
+    /// user may not see that.
+    pub async fn eviction_warning(&self) -> Option<String> {
+        let (mut connection, _) = self.link.connection().await.ok()?;
+        let information = connection.information("memory").await.ok()?;
+        eviction::warning(self.link.url(), &information)
     }
 
     /// Takes part in the election: tells that the candidate is alive, and takes or renews the lease

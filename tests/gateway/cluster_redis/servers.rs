@@ -403,6 +403,54 @@ async fn a_url_of_another_kind_of_redis_is_told_with_the_one_that_is_right() {
 }
 
 #[tokio::test]
+async fn a_redis_that_may_drop_keys_is_a_warning_at_the_start() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = connect(&server).await;
+    let set = async |name: &str, value: &str| {
+        let () = server.command(&["CONFIG", "SET", name, value]).await;
+    };
+    set("maxmemory-policy", "allkeys-lru").await;
+    assert_eq!(
+        redis.eviction_warning().await,
+        None,
+        "its memory has no limit"
+    );
+    set("maxmemory", "100mb").await;
+    // All keys of a cluster expire.
+    for policy in [
+        "allkeys-lru",
+        "allkeys-random",
+        "volatile-ttl",
+        "volatile-lru",
+    ] {
+        set("maxmemory-policy", policy).await;
+        let told = redis.eviction_warning().await.unwrap();
+        assert!(told.contains(policy), "{told}");
+    }
+    let mut serve = featherwire(&["serve", "--listen", "127.0.0.1:0", "--emulator"]);
+    serve.env(
+        "FEATHERWIRE_REDIS_URL",
+        format!("redis://127.0.0.1:{}", server.port),
+    );
+    let (_gateway, address, mut log) = started(serve).await;
+    let told = line_with(&mut log, |line| line.contains("maxmemory-policy")).await;
+    assert!(
+        told.contains("featherwire: warning: the Redis at 127.0.0.1"),
+        "{told}"
+    );
+    assert!(
+        told.contains("volatile-lru") && told.contains("noeviction"),
+        "{told}"
+    );
+    let ready = http_client().get(format!("{address}/readyz")).send().await;
+    assert_eq!(ready.unwrap().status(), 200);
+    set("maxmemory-policy", "noeviction").await;
+    assert_eq!(redis.eviction_warning().await, None);
+}
+
+#[tokio::test]
 async fn a_redis_cluster_has_elections_and_messages_too() {
     let Some((server, _)) = cluster_node().await else {
         return;
