@@ -5,7 +5,10 @@ use std::{sync::LazyLock, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    super::message::{Epoch, MemberId},
+    super::{
+        leader::DEAD_AFTER,
+        message::{Epoch, MemberId},
+    },
     link::Link,
     names::Names,
     problem::{Problem, ProblemKind},
@@ -143,6 +146,12 @@ pub(super) async fn campaign(
         members.push((MemberId(member), note));
     }
     members.sort_unstable_by_key(|(member, _)| *member);
+    if elected && !complete {
+        tracing::info!(
+            wait_ms = u64::try_from(DEAD_AFTER.as_millis()).unwrap_or(u64::MAX),
+            "calls wait until it is known which units other gateways of the cluster hold"
+        );
+    }
     let left = left.iter().map(|member| member.parse().map(MemberId));
     Ok(Standing {
         left: left.collect::<Result<_, _>>().map_err(|_| unexpected())?,

@@ -451,6 +451,37 @@ async fn a_redis_that_may_drop_keys_is_a_warning_at_the_start() {
 }
 
 #[tokio::test]
+async fn the_first_gateway_of_a_cluster_says_that_calls_wait() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let serve = async || {
+        let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0", "--emulator"]);
+        command
+            .env(
+                "FEATHERWIRE_REDIS_URL",
+                format!("redis://127.0.0.1:{}", server.port),
+            )
+            .env("FEATHERWIRE_CLUSTER_NAME", SPACE);
+        started(command).await
+    };
+    let says = |line: &str| line.contains("calls wait until it is known");
+    let (_first, _, mut log) = serve().await;
+    let told = line_with(&mut log, says).await;
+    assert!(
+        told.contains("INFO") && told.contains("wait_ms=3000"),
+        "{told}"
+    );
+    // The second one follows, and nothing waits for it.
+    let (_second, _, mut log) = serve().await;
+    line_with(&mut log, |line| {
+        assert!(!says(line), "{line}");
+        line.contains("another gateway leads the cluster")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_redis_cluster_has_elections_and_messages_too() {
     let Some((server, _)) = cluster_node().await else {
         return;
