@@ -128,6 +128,7 @@ impl Command {
             Self::Serve(config) => config.accounts = sources.accounts()?,
             Self::Config(command) => command.serve().accounts = sources.accounts()?,
             Self::Check(command) => command.accounts = sources.accounts()?,
+            Self::Keys(command) => command.accounts = sources.account_names(),
             _ => {}
         }
         Ok(())

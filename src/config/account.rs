@@ -140,6 +140,27 @@ pub fn check_account_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// What must be said of the accounts that a key is pinned to, if `place`, which has the accounts
+/// `known`, does not have all of them. That is no error, because another gateway may have them.
+pub fn unknown_accounts<'a>(
+    place: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+    pinned: &[String],
+) -> Option<String> {
+    let unknown = pinned.iter().map(String::as_str);
+    let unknown: Vec<_> = unknown
+        .filter(|name| known.clone().all(|it| it != *name))
+        .collect();
+    (!unknown.is_empty()).then(|| {
+        format!(
+            "{place} does not have these accounts of the key: {}. It has {}. Unless another gateway \
+             has them, change the key with `featherwire keys update --accounts`",
+            unknown.join(", "),
+            known.collect::<Vec<_>>().join(", ")
+        )
+    })
+}
+
 /// Checks all accounts together, and with the options that stand for one account: `has_key` and
 /// `has_units` say whether these are set.
 ///

@@ -39,7 +39,9 @@ mod units;
 mod upstream;
 mod values;
 
-pub use account::{ACCOUNTS_MAX, Account, check as check_accounts, check_account_name};
+pub use account::{
+    ACCOUNTS_MAX, Account, check as check_accounts, check_account_name, unknown_accounts,
+};
 pub(crate) use address::address;
 pub use cluster::Cluster;
 pub use database::{Database, DatabaseLocation};

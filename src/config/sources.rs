@@ -212,6 +212,12 @@ impl Sources {
         Ok(accounts)
     }
 
+    /// The names of the accounts of the configuration file.
+    pub fn account_names(&self) -> Vec<String> {
+        let accounts = self.file.iter().flat_map(ConfigFile::accounts);
+        accounts.map(|account| account.name.clone()).collect()
+    }
+
     /// The values of an option: those of the environment, or of `.env`, or of the configuration
     /// file. `None` if it is set nowhere. What is behind the first place that has a value is not
     /// read. An empty value counts only if no later place has another one; a variable of the

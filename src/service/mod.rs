@@ -152,8 +152,8 @@ impl Services {
             completions: Completions::new(dispatch.clone()),
             embeddings: Embeddings::new(dispatch),
             models: Models::new(accounts.clone(), catalogue),
-            account: Account::new(accounts),
-            admin_keys: AdminKeys::new(manager),
+            account: Account::new(accounts.clone()),
+            admin_keys: AdminKeys::new(manager, accounts),
             admin_usage: AdminUsage::new(queries.clone()),
             caller: Caller::new(queries),
         }

@@ -28,6 +28,10 @@ use values::grace;
 pub struct Keys {
     #[command(subcommand)]
     action: Action,
+
+    /// The accounts of the configuration file.
+    #[arg(skip)]
+    pub(super) accounts: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -166,7 +170,7 @@ struct Common {
 impl Keys {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         match self.action {
-            Action::Create(create) => create.run().await?,
+            Action::Create(create) => create.run(&self.accounts).await?,
             Action::List(list) => list.run().await?,
             Action::Show(one) => {
                 let mut keys = one.common.open().await?;
@@ -175,7 +179,7 @@ impl Keys {
                 one.common.print_with_budgets(&key, &left)?;
                 keys.close().await;
             }
-            Action::Update(update) => update.run().await?,
+            Action::Update(update) => update.run(&self.accounts).await?,
             Action::Rotate(rotate) => rotate.run().await?,
             Action::Revoke(Revoke { one, cut_calls }) => {
                 let mut keys = one.common.open().await?;
@@ -197,7 +201,7 @@ impl Keys {
 }
 
 impl Create {
-    async fn run(self) -> Result<(), Failure> {
+    async fn run(self, accounts: &[String]) -> Result<(), Failure> {
         let mut settings = KeySettings::named(self.name);
         self.settings.apply(&mut settings);
         let (role, kind) = match self.admin {
@@ -209,8 +213,10 @@ impl Create {
         // Before a database is created for it.
         settings.check_for(role).map_err(Failure::Usage)?;
         let mut keys = Source::create_or_open(&self.common.from).await?;
-        let issued = keys.create(role, kind, settings).await?;
+        let note = self.common.note_of_accounts(accounts, &settings);
+        let mut issued = keys.create(role, kind, settings).await?;
         keys.close().await;
+        issued.notice.extend(note);
         self.common.print_issued(issued)
     }
 }
@@ -230,8 +236,9 @@ impl List {
 }
 
 impl Update {
-    async fn run(self) -> Result<(), Failure> {
+    async fn run(self, accounts: &[String]) -> Result<(), Failure> {
         self.check()?;
+        let sets_accounts = self.settings.sets(Clear::Accounts);
         let mut keys = self.common.open().await?;
         let id = keys.resolve(&self.key).await?;
         if self.enable {
@@ -262,6 +269,10 @@ impl Update {
         };
         let key = keys.update(id, change).await?;
         keys.close().await;
+        let note = self.common.note_of_accounts(accounts, &key.settings);
+        if let Some(note) = note.filter(|_| sets_accounts) {
+            output::tell(format_args!("featherwire: {note}\n\n"));
+        }
         self.common.print(&key)
     }
 
@@ -295,6 +306,16 @@ impl Common {
     /// The keys in the database, which must exist, or at the gateway.
     async fn open(&self) -> Result<Source, Failure> {
         Source::open(&self.from).await
+    }
+
+    /// What must be said of the accounts of a key, if those of the configuration file are `known`.
+    /// A gateway that is asked knows its own, and says it itself.
+    fn note_of_accounts(&self, known: &[String], settings: &KeySettings) -> Option<String> {
+        if known.is_empty() || self.from.gateway().is_some() {
+            return None;
+        }
+        let known = known.iter().map(String::as_str);
+        config::unknown_accounts("The configuration file", known, &settings.limits.accounts)
     }
 
     /// Prints a key.

@@ -244,6 +244,12 @@ impl Accounts {
         self.members(allowed.0)
     }
 
+    /// What must be said of a key that is `pinned` to accounts of which the gateway lacks some.
+    pub(super) fn unknown(&self, pinned: &[String]) -> Option<String> {
+        let known = self.list().iter().map(|account| &*account.name);
+        config::unknown_accounts("This gateway", known, pinned)
+    }
+
     /// Whether there is more than one account.
     pub(super) fn are_several(&self) -> bool {
         self.list().len() > 1

@@ -22,7 +22,7 @@ use crate::{
         },
         v1::{KeyRole, KeyState},
     },
-    service::Call,
+    service::{Accounts, Call},
 };
 
 /// What the owner of a gateway is told whose first key is for calls.
@@ -39,12 +39,14 @@ const CLOSED_IN_MEMORY: &str = "This gateway had no keys and answered every call
 #[derive(Clone, Debug)]
 pub struct AdminKeys {
     manager: Option<Manager>,
+    accounts: Accounts,
 }
 
 impl AdminKeys {
-    /// The service over the keys of `manager`. Without one, all calls fail.
-    pub fn new(manager: Option<Manager>) -> Self {
-        Self { manager }
+    /// The service over the keys of `manager`, which may be pinned to `accounts`. Without a
+    /// manager, all calls fail.
+    pub fn new(manager: Option<Manager>, accounts: Accounts) -> Self {
+        Self { manager, accounts }
     }
 
     fn manager(&self) -> Result<&Manager> {
@@ -76,17 +78,19 @@ impl AdminKeys {
             };
             let settings = settings::of_new_key(request)?;
             let (key, new) = manager.create(&actor, role, kind, settings).await?;
-            let notice = match () {
-                () if !was_open || role == Role::Admin => "",
-                () if manager.is_in_memory() => CLOSED_IN_MEMORY,
-                () => CLOSED,
+            let closed = match () {
+                () if !was_open || role == Role::Admin => None,
+                () if manager.is_in_memory() => Some(CLOSED_IN_MEMORY.to_owned()),
+                () => Some(CLOSED.to_owned()),
             };
+            let unknown = self.accounts.unknown(&key.settings.limits.accounts);
+            let notices: Vec<_> = closed.into_iter().chain(unknown).collect();
             Ok(CreateKeyResponse {
                 id: key.id.to_string(),
                 name: key.settings.name.clone(),
                 secret: secret(&new),
                 key: Some(changed(manager, &key).await),
-                notice: notice.to_owned(),
+                notice: notices.join(". "),
             })
         };
         self.change(&call, create).await

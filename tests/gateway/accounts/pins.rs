@@ -16,7 +16,7 @@ use crate::{
     support::{
         Database, Door, Emulator, MODEL, Scripted,
         door::message,
-        program::{Folder, featherwire, started},
+        program::{Folder, featherwire, run, started},
         prompt,
         rest::http,
         scripted::{answer_for, refused},
@@ -30,7 +30,8 @@ struct Served {
     address: String,
     first: Scripted,
     second: Scripted,
-    _parts: (Child, Folder),
+    folder: Folder,
+    _child: Child,
 }
 
 impl Served {
@@ -65,7 +66,8 @@ impl Served {
             address,
             first,
             second,
-            _parts: (child, folder),
+            folder,
+            _child: child,
         }
     }
 
@@ -178,6 +180,61 @@ async fn calls_of_a_key_whose_accounts_are_gone_say_so_until_it_is_changed() {
     let clear = ["update", "app", "--clear", "accounts"];
     served.database.keys_json(&clear).await;
     crate::keys::until_status(&served.address, Some(&secret), 200).await;
+}
+
+/// What `featherwire keys` tells on standard error, in the folder of the gateway's file.
+async fn told_by_keys(served: &Served, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = featherwire(&["keys"]);
+    command
+        .args(arguments)
+        .env("FEATHERWIRE_DATABASE_URL", &served.database.url)
+        .envs(environment.iter().copied())
+        .current_dir(&served.folder.0);
+    let ended = run(&mut command).await;
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.err);
+    ended.err
+}
+
+#[tokio::test]
+async fn accounts_that_the_gateway_does_not_have_are_told_and_accepted() {
+    let served = Served::start().await;
+    let (of_file, of_gateway) = ("The configuration file", "This gateway");
+    let says = |told: &str, place: &str| {
+        let note = format!(
+            "{place} does not have these accounts of the key: secnd, third. It has first, second."
+        );
+        assert!(told.contains(&note), "{told}");
+    };
+    let silent = |told: &str| assert!(!told.contains("does not have"), "{told}");
+    let file: &[_] = &[("FEATHERWIRE_CONFIG", "fw.toml")];
+    let (wrong, right) = ("secnd,first,third", "second,first");
+    let create = ["create", "--name", "a", "--accounts", wrong];
+    says(&told_by_keys(&served, &create, file).await, of_file);
+    // Without the file, the command knows no accounts.
+    let update = ["update", "a", "--accounts", wrong];
+    silent(&told_by_keys(&served, &update, &[]).await);
+    says(&told_by_keys(&served, &update, file).await, of_file);
+    silent(&told_by_keys(&served, &["update", "a", "--owner", "o"], file).await);
+    silent(&told_by_keys(&served, &["update", "a", "--accounts", right], file).await);
+
+    // A gateway that is asked says it itself.
+    let root = ["create", "--name", "root", "--admin", "admin"];
+    let root = served.database.keys_json(&root).await;
+    let secret = text(&root, "secret");
+    crate::keys::until_status(&served.address, Some(secret), 403).await;
+    let admin = [
+        ("FEATHERWIRE_CONFIG", "fw.toml"),
+        ("FEATHERWIRE_ADMIN_KEY", secret),
+    ];
+    for (name, accounts) in [("b", wrong), ("c", right)] {
+        let create = ["create", "--name", name, "--accounts", accounts];
+        let create = [&create[..], &["--gateway", &served.address]].concat();
+        let told = told_by_keys(&served, &create, &admin).await;
+        match accounts == wrong {
+            true => says(&told, of_gateway),
+            false => silent(&told),
+        }
+    }
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ type CreateKeyResponse struct {
 	Secret string `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
 	// The key.
 	Key *Key `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
-	// What the owner of the gateway must know now: with this key, the gateway has begun to require keys. Empty otherwise.
+	// What the owner must know now: the gateway requires keys from now on, or lacks accounts of the key. Empty otherwise.
 	Notice string `protobuf:"bytes,5,opt,name=notice,proto3" json:"notice,omitempty"`
 }
 

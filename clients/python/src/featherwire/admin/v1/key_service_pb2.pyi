@@ -121,7 +121,7 @@ class CreateKeyResponse(_message.Message):
     secret: _builtins.str
     """The secret that callers send as `Authorization: Bearer …`. It is not shown again."""
     notice: _builtins.str
-    """What the owner of the gateway must know now: with this key, the gateway has begun to require keys. Empty otherwise."""
+    """What the owner must know now: the gateway requires keys from now on, or lacks accounts of the key. Empty otherwise."""
     @_builtins.property
     def key(self) -> _key_pb2.Key:
         """The key."""

@@ -127,7 +127,7 @@ export type CreateKeyResponse = Message<"featherwire.admin.v1.CreateKeyResponse"
   key?: Key | undefined;
 
   /**
-   * What the owner of the gateway must know now: with this key, the gateway has begun to require keys. Empty otherwise.
+   * What the owner must know now: the gateway requires keys from now on, or lacks accounts of the key. Empty otherwise.
    *
    * @generated from field: string notice = 5;
    */
