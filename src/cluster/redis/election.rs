@@ -5,10 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    super::{
-        leader::DEAD_AFTER,
-        message::{Epoch, MemberId},
-    },
+    super::message::{Epoch, MemberId},
     link::Link,
     names::Names,
     problem::{Problem, ProblemKind},
@@ -146,12 +143,6 @@ pub(super) async fn campaign(
         members.push((MemberId(member), note));
     }
     members.sort_unstable_by_key(|(member, _)| *member);
-    if elected && !complete {
-        tracing::info!(
-            wait_ms = u64::try_from(DEAD_AFTER.as_millis()).unwrap_or(u64::MAX),
-            "calls wait until it is known which units other gateways of the cluster hold"
-        );
-    }
     let left = left.iter().map(|member| member.parse().map(MemberId));
     Ok(Standing {
         left: left.collect::<Result<_, _>>().map_err(|_| unexpected())?,

@@ -1,24 +1,28 @@
 //! What may be at the URL: Redis with a password, with TLS, behind Sentinels, as a cluster, too old,
 //! away, or something else.
 
-use std::{fs, net::SocketAddr};
+use std::{collections::BTreeSet, fs, net::SocketAddr};
 
 use featherwire::{
     cluster::redis::{Mailbox, Problem, ProblemKind, Redis},
     config::RedisUrl,
 };
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
 use super::{SPACE, campaign, connect, elect};
-use crate::support::{
-    certificates::Authority,
-    poll,
-    program::{featherwire, line_with, run, started},
-    redis::{RedisServer, free_port},
-    rest::http as http_client,
+use crate::{
+    configuration_file::folder,
+    support::{
+        certificates::Authority,
+        poll,
+        program::{featherwire, line_with, run, started},
+        redis::{RedisServer, free_port},
+        rest::http as http_client,
+    },
 };
 
 async fn problem_of(url: &str) -> Problem {
@@ -479,6 +483,47 @@ async fn the_first_gateway_of_a_cluster_says_that_calls_wait() {
         line.contains("another gateway leads the cluster")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_line_about_the_cluster_of_an_account_names_it_if_there_are_several() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    for names in [&["one"][..], &["one", "two"]] {
+        let tables = names.iter().map(|name| {
+            format!(
+                "[[account]]\nname = '{name}'\nunits = 4\n\
+                 featherless_base_url = 'http://127.0.0.1:9/v1'\n"
+            )
+        });
+        let folder = folder(tables.collect::<String>());
+        let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0", "--config", "fw.toml"]);
+        command
+            .args(["--log-format", "json", "--cluster-name"])
+            .arg(format!("{SPACE}-{}", names.len()))
+            .arg(format!("--redis-url=redis://127.0.0.1:{}", server.port))
+            .current_dir(&folder.0);
+        let (_gateway, _, mut log) = started(command).await;
+        let messages = [
+            "this gateway leads the cluster",
+            "calls wait until it is known",
+        ];
+        let mut named = BTreeSet::new();
+        for _ in 0..messages.len() * names.len() {
+            let is_about = |line: &str| messages.iter().any(|message| line.contains(message));
+            let line = line_with(&mut log, is_about).await;
+            let line: Value = serde_json::from_str(&line).unwrap();
+            let account = line["account"].as_str().unwrap_or_default();
+            let message = line["message"].as_str().unwrap();
+            named.insert((message.starts_with(messages[0]), account.to_owned()));
+        }
+        let expected = names.iter().flat_map(|name| {
+            let name = if names.len() > 1 { *name } else { "" };
+            [true, false].map(|leads| (leads, name.to_owned()))
+        });
+        assert_eq!(named, expected.collect());
+    }
 }
 
 #[tokio::test]

@@ -15,10 +15,13 @@ use super::{
     },
     ALONE, Core,
 };
-use crate::cluster::{
-    leader::{Before, Leader},
-    message::{Epoch, MemberId},
-    redis::LEASE,
+use crate::{
+    clock,
+    cluster::{
+        leader::{Before, DEAD_AFTER, Leader},
+        message::{Epoch, MemberId},
+        redis::LEASE,
+    },
 };
 
 /// How many grants in a row may come too late. Then a gateway goes on alone for a while: each of them
@@ -103,6 +106,14 @@ impl Core {
                     self.leader = Some(Leader::new(now, epoch, lease_until, before, queue));
                     let members = self.members.len();
                     tracing::info!(account, members, "this gateway leads the cluster");
+                    if !seen.are_members_complete {
+                        tracing::info!(
+                            account,
+                            wait_ms = clock::milliseconds(DEAD_AFTER),
+                            "calls wait until it is known which units other gateways of the \
+                             cluster hold"
+                        );
+                    }
                 } else {
                     if had_queue {
                         self.shared.lock().begin_again();
