@@ -122,7 +122,7 @@ def delay(from_ms, to_ms):
 
 
 # The name, the fault, what the log may say of it, and whether upstream may refuse requests (callers never see that): if a
-# process stood still, or if gateways go on alone while others still hold more than their share.
+# process stood still, or if one gateway goes on alone while the others have a leader.
 FAULTS = [
     ("nothing breaks", None, [], False),
     ("the leader is killed", kill_leader, [], False),

@@ -138,8 +138,8 @@ impl Permits {
     /// Permits of a plan that the gateways of a cluster share, through `redis`. Requests start when
     /// the cluster has a leader: within a second as a rule, and three seconds after the start of the
     /// first gateway. Without Redis for three seconds, this
-    /// gateway goes on alone: with its share of the units, and more only if a snapshot shows that
-    /// they are free.
+    /// gateway goes on alone: with its share of the units, and more only in its turn, if snapshots show
+    /// that they are free.
     pub fn in_cluster(
         settings: Settings,
         queue_timeout: Duration,

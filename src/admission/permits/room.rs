@@ -68,11 +68,14 @@ impl Permits {
         };
         let now_std = now.into_std();
         if !state.scheduler.outlook(&queued, now_std).starts_now {
+            if state.scheduler.is_headroom_in_the_way(cost, now_std) {
+                shared.snapshot_wanted.notify_one();
+            }
             return None;
         }
         let ticket = state
             .scheduler
-            .enqueue_since(now_std, now_std, queued)
+            .enqueue_since(now_std, since.into_std(), queued)
             .ok()?;
         if !state.start_alone(ticket, model, cost, now) {
             state.scheduler.remove(ticket, now_std);

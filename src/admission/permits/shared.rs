@@ -96,7 +96,7 @@ impl Shared {
     }
 
     fn signal_room(&self, state: &State) {
-        if state.pending.is_empty() {
+        if state.pending.is_empty() && state.scheduler.has_free_units() {
             self.room.signal();
         }
     }

@@ -11,6 +11,8 @@
 //! Only the last units, idle and unreported for a while, are at risk, and only while other
 //! processes use the account. Under full load each unit passes from one request of the gateway to
 //! the next, and headroom costs nothing.
+//!
+//! A gateway of a cluster that is alone takes no unit on old knowledge: the others surely use the account.
 
 use std::{
     collections::VecDeque,
@@ -26,7 +28,8 @@ const FRESH_FOR: Duration = Duration::from_millis(30);
 const RELEASED_FOR: Duration = Duration::from_millis(100);
 
 /// How old the snapshot before a fresh one may be, to show that units stay free.
-const STEADY_WITHIN: Duration = Duration::from_secs(2);
+/// Snapshots of the feed, which stand in for those that fail, come every two seconds.
+const STEADY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Headroom applies until no external usage was seen for this long.
 const EXTERNAL_USAGE_EXPECTED_FOR: Duration = Duration::from_secs(300);
@@ -54,8 +57,8 @@ pub(super) struct Headroom {
     snapshot_at: Option<Instant>,
     /// When the last snapshot came that described the present.
     fresh_at: Option<Instant>,
-    /// When the one before it came, and the external usage then.
-    before: Option<(Instant, u32)>,
+    /// When the last two of them came, and the external usage then. The later one is first.
+    fresh: [Option<(Instant, u32)>; 2],
     /// Since when a snapshot is wanted.
     wanted_since: Option<Instant>,
     /// When the last refusal came.
@@ -85,7 +88,9 @@ impl Headroom {
     /// The units that other processes have held for a while, by the last snapshot, which describes the
     /// present, and the one before it: who may take free units at any time has not taken them.
     pub(super) fn steady_units(&self, now: Instant) -> Option<u32> {
-        let (at, before) = self.before?;
+        let [Some(_), Some((at, before))] = self.fresh else {
+            return None;
+        };
         let is_recent = now.saturating_duration_since(at) <= STEADY_WITHIN;
         (is_recent && self.is_fresh(now)).then(|| before.max(self.external_units))
     }
@@ -110,7 +115,6 @@ impl Headroom {
         requested_at: Option<Instant>,
         now: Instant,
     ) {
-        self.before = self.fresh_at.map(|at| (at, self.external_units));
         let taken_at = requested_at.or_else(|| now.checked_sub(LAG));
         let is_outdated = self
             .refused_at
@@ -127,6 +131,7 @@ impl Headroom {
             .is_some_and(|wanted| now.saturating_duration_since(wanted) >= REQUEST_TIMEOUT);
         if requested_at.is_some() || has_timed_out {
             self.fresh_at = Some(now);
+            self.fresh = [Some((now, self.external_units)), self.fresh[0]];
             self.wanted_since = None;
         }
         if external_units > 0 {

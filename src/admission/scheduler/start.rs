@@ -77,6 +77,13 @@ impl Scheduler {
         Some(first.ticket)
     }
 
+    /// Whether a request of this cost could start now if a snapshot showed that its units are free.
+    pub fn is_headroom_in_the_way(&self, cost: u32, now: Instant) -> bool {
+        let available = self.availability(now);
+        let free = available.usable.saturating_sub(available.held);
+        (available.free.saturating_add(1)..=free).contains(&cost)
+    }
+
     /// Whether a request waits that can start only if a snapshot shows that its units are free.
     fn has_request_beyond_share(&self) -> bool {
         let units = self.units();

@@ -205,6 +205,11 @@ impl Scheduler {
         })
     }
 
+    /// Whether units are free, as far as is known.
+    pub fn has_free_units(&self) -> bool {
+        self.held() < self.usable()
+    }
+
     pub(super) fn availability(&self, now: Instant) -> Availability {
         let usable = self.usable();
         if self.units().is_none() {

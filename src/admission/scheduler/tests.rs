@@ -247,6 +247,25 @@ fn alone_only_units_that_were_released_or_that_a_fresh_snapshot_shows_are_given_
 }
 
 #[test]
+fn a_request_beyond_the_share_starts_on_two_fresh_snapshots_in_a_row() {
+    let mut bench = Bench::with_capacity(8);
+    bench.scheduler.leave_units(6, 2, true);
+    let ticket = bench.enqueue(request().cost(8));
+    let mut start = |is_requested, external_units| {
+        let (scheduler, now) = (&mut bench.scheduler, bench.now);
+        match is_requested {
+            true => scheduler.set_requested_external_usage(external_units, now, now),
+            false => scheduler.set_external_usage(external_units, now),
+        }
+        scheduler.start_beyond_share(now)
+    };
+    assert_eq!(start(true, 4), None);
+    assert_eq!(start(false, 0), None, "it is old");
+    assert_eq!(start(true, 0), None, "the one before it showed four");
+    assert_eq!(start(true, 0), Some(ticket));
+}
+
+#[test]
 fn a_snapshot_that_may_be_older_than_a_refusal_cannot_lower_the_external_usage() {
     let mut bench = Bench::of(
         Settings {

@@ -81,3 +81,37 @@ async fn a_call_that_cannot_use_the_room_lets_the_next_one_look() {
     small.wait_until_idle().await;
     large.wait_until_idle().await;
 }
+
+#[tokio::test]
+async fn all_calls_that_fit_start_when_one_large_call_ends() {
+    let (small, large) = (emulator(4, 1.0).await, emulator(16, 1.0).await);
+    let accounts = [
+        account("small", small.address),
+        account("large", large.address),
+    ];
+    let gateway = gateway(accounts).await;
+    wait_for_plans(&gateway, &[("small", 4.0), ("large", 16.0)]).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(gateway.open_stream(LARGE_MODEL).await);
+    }
+    // Four units are free at each, and the first account is the better one then.
+    let at_small = gateway.open_stream(LARGE_MODEL).await;
+    assert_eq!(in_use(&gateway, ["small", "large"]).await, [4.0, 12.0]);
+    streams.push(gateway.open_stream(LARGE_MODEL).await);
+    assert_eq!(in_use(&gateway, ["small", "large"]).await, [4.0, 16.0]);
+    let at_large = "class=\"default\",account=\"large\"";
+    let waiting = async {
+        let calls = [(); 3].map(|()| gateway.open_stream(MODEL));
+        futures_util::future::join_all(calls).await
+    };
+    let room = async {
+        wait_for_gauge(&gateway, QUEUED, at_large, 3.0).await;
+        drop(at_small);
+    };
+    let (started, ()) = tokio::join!(waiting, room);
+    assert_eq!(in_use(&gateway, ["small", "large"]).await, [3.0, 16.0]);
+    drop((streams, started));
+    small.wait_until_idle().await;
+    large.wait_until_idle().await;
+}

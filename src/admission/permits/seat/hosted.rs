@@ -134,7 +134,7 @@ impl Hosted {
         let Part::Share(share) = &mut self.part else {
             return;
         };
-        if self.began_at.elapsed() >= EXCESS_FOR_MAX {
+        if share.is_left || self.began_at.elapsed() >= EXCESS_FOR_MAX {
             share.excess_units = 0;
         } else if let Some(units_from_before) = state.units_from_before {
             share.bound_excess(units, units_from_before);

@@ -23,10 +23,12 @@ pub(super) struct Share {
     /// How many there are. 0 if none is known, also not this one: then the share is empty.
     pub(super) members: usize,
     /// The units that it held when it was left alone. It may hold as many again, up to its share,
-    /// whatever others hold: all that they held fits beside them.
+    /// whatever others hold: together, all of them held no more than the plan has.
     pub(super) base_units: u32,
     /// The units that others may hold beyond their shares.
     pub(super) excess_units: u32,
+    /// The others have a leader, which leaves the share to this member.
+    pub(super) is_left: bool,
 }
 
 impl Share {
@@ -45,7 +47,8 @@ impl Share {
                 own = share;
             } else {
                 let held = held.get(&member).copied().unwrap_or_default();
-                excess_units += held.saturating_sub(share.units(units));
+                let excess = held.saturating_sub(share.units(units));
+                excess_units = u32::saturating_add(excess_units, excess);
             }
         }
         Self {
@@ -61,6 +64,7 @@ impl Share {
             members,
             base_units: 0,
             excess_units: 0,
+            is_left: false,
         }
     }
 
@@ -82,7 +86,8 @@ impl Share {
     }
 
     /// Others hold `units_from_before` units for requests that they started when there was one queue.
-    /// A member that holds more than its share has no others, so they tell how much more it can be.
+    /// A member that holds more than its share has started nothing since, so these units bound what it
+    /// holds beyond its share.
     pub(super) fn bound_excess(&mut self, units: u32, units_from_before: u32) {
         let members = u32::try_from(self.members).unwrap_or(u32::MAX);
         let smallest_share = units / members.max(1);

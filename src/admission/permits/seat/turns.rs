@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::part::Share;
 
-/// How long the turn of a gateway lasts. Snapshots are requested twice a second, and it needs two.
+/// How long the turn of a gateway lasts. Snapshots are requested four times a second, and it needs
+/// two.
 const TURN: Duration = Duration::from_secs(2);
 
 /// At the begin of its turn it starts nothing: a request of the one before may still be on its way to
@@ -32,7 +33,7 @@ pub(super) struct Turns {
 
 impl Turns {
     /// The turns of the member with this share, which has seen the `clock` of Redis. Without one it
-    /// takes turns of its own: others may have the same.
+    /// takes turns at random times: others may have the same.
     pub(super) fn new(share: Share, clock: Option<(Instant, Duration)>, now: Instant) -> Self {
         let members = share.members.max(1) as u128;
         let unknown = || (now, TURN.mul_f64(members as f64 * fastrand::f64()));

@@ -37,3 +37,28 @@ async fn units_are_taken_at_once_or_not_at_all_and_not_before_those_that_wait_he
     waited.finish();
     assert!(take(2).is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_wanted_if_only_headroom_is_in_the_way() {
+    let permits = permits(2);
+    let external = [ListedRequest {
+        model: "x/y",
+        cost: 1,
+        duration: Duration::from_secs(60),
+    }];
+    permits.apply_snapshot(None, Some(2), 1, &external);
+    permits.apply_snapshot(None, Some(2), 0, &[]);
+    while permits.snapshot_wanted().now_or_never().is_some() {}
+    let since = Instant::now();
+    let take = |cost| permits.try_acquire(&Arc::from(MODEL), request(cost), since);
+    assert!(take(3).is_none());
+    assert!(
+        permits.snapshot_wanted().now_or_never().is_none(),
+        "in vain"
+    );
+    assert!(take(2).is_none());
+    assert!(permits.snapshot_wanted().now_or_never().is_some());
+    permits.apply_snapshot(Some(Instant::now()), Some(2), 0, &[]);
+    assert!(permits.room().now_or_never().is_some());
+    assert!(take(2).is_some());
+}

@@ -1,5 +1,5 @@
-//! The wait of a call for units: at the account that probably has room first, and at each other one that
-//! has room before.
+//! The wait of a call for units: at the account that probably has room first. If another account has room
+//! before, the call starts there.
 
 use std::pin::pin;
 
@@ -40,12 +40,14 @@ impl<'a> Turn<'a> {
         let others = accounts.members(self.eligible & !self.asked);
         let (other, permit) = {
             let mut waiting = pin!(account.units.acquire(call, &self.model));
-            // Nothing of it is done before the request waits.
+            // Nothing of it is done if the request starts at once.
             let mut elsewhere = pin!(async {
                 let mut rooms: FuturesUnordered<_> = others.map(next_room).collect();
                 let mut passed_on = Vec::new();
                 while let Some((other, change)) = rooms.next().await {
                     if let Some(permit) = self.try_at(call, other, since) {
+                        // There may be more.
+                        other.units.pass_room_on();
                         return (other, permit);
                     }
                     // Of each change each request hears once at most.

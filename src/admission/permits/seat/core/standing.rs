@@ -160,7 +160,7 @@ impl Core {
             "the cluster's Redis does not answer: this gateway uses its own share of the units, and \
              more only if Featherless shows that they are free"
         );
-        self.go_alone(now);
+        self.go_alone(now, false);
     }
 
     /// Redis has not answered: until it does, a leader gives out nothing.
@@ -175,7 +175,11 @@ impl Core {
     }
 
     /// As [`go_alone`](Self::go_alone), for a while, although the others have a leader.
-    pub(super) fn go_alone_beside_leader(&mut self, now: Instant, why: &str) {
+    pub(in crate::admission::permits::seat) fn go_alone_beside_leader(
+        &mut self,
+        now: Instant,
+        why: &str,
+    ) {
         tracing::error!(
             account = self.account(),
             why,
@@ -186,15 +190,16 @@ impl Core {
         self.member.go_alone(now);
         // The others are not alone: their leader leaves this gateway its share.
         self.view = None;
-        self.go_alone(now);
+        self.go_alone(now, true);
     }
 
     fn account(&self) -> &str {
         &self.shared.account
     }
 
-    /// From now on this gateway has a queue of its own, for its share of the units.
-    fn go_alone(&mut self, now: Instant) {
+    /// From now on this gateway has a queue of its own, for its share of the units. If it `is_left`, the
+    /// others have a leader, which leaves the share to it.
+    fn go_alone(&mut self, now: Instant, is_left: bool) {
         let me = self.member.id();
         // A leader that goes alone must not lead its epoch again: members have heard its messages.
         if let Some(Epoch(epoch)) = self.leads() {
@@ -210,11 +215,16 @@ impl Core {
             true => Share::of(0, STRANGERS),
             false => Share {
                 base_units: self.member.units(),
+                is_left,
                 ..Share::new(me, &self.members, &held, units)
             },
         };
         let clock = self.contact_at.map(|at| (at, self.clock));
-        let turns = Turns::new(share, clock, now);
+        let turns = match self.members.is_empty() {
+            // Others may be there, which it does not know.
+            true => Turns::new(Share::of(0, STRANGERS), None, now),
+            false => Turns::new(share, clock, now),
+        };
         let part = Part::Share(share);
         let before = Before {
             members: Some(BTreeSet::from([me])),

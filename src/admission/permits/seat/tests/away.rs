@@ -231,6 +231,24 @@ async fn a_gateway_whose_grants_come_too_late_goes_on_with_its_share_and_the_lea
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gateway_alone_beside_a_leader_has_its_share_while_the_others_use_theirs() {
+    let cluster = Cluster::new(3, 6).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(cluster.start(0, 1).await);
+    }
+    let waiting: Vec<_> = (0..2).map(|_| cluster.ask(1, 1)).collect();
+    cluster.seat(1).change(|core, now| {
+        core.go_alone_beside_leader(now, "its grants come too late");
+    });
+    let now = tokio::time::Instant::now();
+    let others = [(); 4].map(|()| other());
+    cluster.gateways[1].apply_snapshot(Some(now), Some(6), 4, &others);
+    sleep(Duration::from_millis(1)).await;
+    assert!(waiting.iter().all(JoinHandle::is_finished));
+}
+
+#[tokio::test(start_paused = true)]
 async fn grants_of_a_leader_that_stood_still_drive_no_gateway_out() {
     let cluster = Cluster::new(2, 4).await;
     let waiting: Vec<_> = (0..4).map(|_| cluster.ask(1, 1)).collect();

@@ -18,8 +18,8 @@ const FEED_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a message to upstream, or of it, is on its way.
 const ON_ITS_WAY: Duration = Duration::from_millis(30);
 
-/// The longest time between two requested snapshots.
-const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(500);
+/// The shortest time between two requested snapshots.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a run is like.
 #[derive(Clone, Copy)]
