@@ -27,7 +27,10 @@ const FRESH_FOR: Duration = Duration::from_millis(30);
 /// A unit that the gateway released is safe to take for this long.
 const RELEASED_FOR: Duration = Duration::from_millis(100);
 
-/// How old the snapshot before a fresh one may be, to show that units stay free.
+/// This number of fresh snapshots in a row show that units stay free, if the first of them is not older
+/// than [`STEADY_WITHIN`].
+const STEADY_SNAPSHOTS: usize = 3;
+
 /// Snapshots of the feed, which stand in for those that fail, come every two seconds.
 const STEADY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -57,8 +60,8 @@ pub(super) struct Headroom {
     snapshot_at: Option<Instant>,
     /// When the last snapshot came that described the present.
     fresh_at: Option<Instant>,
-    /// When the last two of them came, and the external usage then. The later one is first.
-    fresh: [Option<(Instant, u32)>; 2],
+    /// When the last ones of these came, and the external usage then. The latest is first.
+    fresh: [Option<(Instant, u32)>; STEADY_SNAPSHOTS],
     /// Since when a snapshot is wanted.
     wanted_since: Option<Instant>,
     /// When the last refusal came.
@@ -85,14 +88,13 @@ impl Headroom {
         (self.left_units > 0).then_some(self.share)
     }
 
-    /// The units that other processes have held for a while, by the last snapshot, which describes the
-    /// present, and the one before it: who may take free units at any time has not taken them.
+    /// The units that other processes have held for a while, by the last [`STEADY_SNAPSHOTS`], of which
+    /// the latest describes the present: those who may take free units at any time have not taken them.
     pub(super) fn steady_units(&self, now: Instant) -> Option<u32> {
-        let [Some(_), Some((at, before))] = self.fresh else {
-            return None;
-        };
-        let is_recent = now.saturating_duration_since(at) <= STEADY_WITHIN;
-        (is_recent && self.is_fresh(now)).then(|| before.max(self.external_units))
+        let (first_at, _) = (*self.fresh.last()?)?;
+        let is_recent = now.saturating_duration_since(first_at) <= STEADY_WITHIN;
+        let seen = self.fresh.iter().flatten().map(|(_, units)| *units);
+        (is_recent && self.is_fresh(now)).then(|| seen.fold(self.external_units, u32::max))
     }
 
     /// Whether the last snapshot describes the present.
@@ -131,7 +133,8 @@ impl Headroom {
             .is_some_and(|wanted| now.saturating_duration_since(wanted) >= REQUEST_TIMEOUT);
         if requested_at.is_some() || has_timed_out {
             self.fresh_at = Some(now);
-            self.fresh = [Some((now, self.external_units)), self.fresh[0]];
+            self.fresh.rotate_right(1);
+            self.fresh[0] = Some((now, self.external_units));
             self.wanted_since = None;
         }
         if external_units > 0 {

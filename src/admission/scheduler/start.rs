@@ -56,7 +56,7 @@ impl Scheduler {
     }
 
     /// Starts a request that costs more than is left to this process ([`Self::leave_units`]), if a
-    /// snapshot that describes the present and the one before it show that all its units are free.
+    /// snapshot that describes the present and the two before it show that all its units are free.
     pub fn start_beyond_share(&mut self, now: Instant) -> Option<Ticket> {
         let units = self.units()?;
         let used = self.headroom.steady_units(now)?.saturating_add(self.held());

@@ -141,6 +141,16 @@ impl Hosted {
         }
     }
 
+    /// Whether each gateway can take its share, if it wants to. Before, units may be free only because
+    /// others must not take them yet.
+    fn is_settled(&self, state: &State) -> bool {
+        let Part::Share(share) = self.part else {
+            return true;
+        };
+        let is_known = share.members > 0 && !share.is_left;
+        !is_known || state.units_from_before == Some(0) || self.began_at.elapsed() >= EXCESS_FOR_MAX
+    }
+
     fn pending(&self, state: &State, asked: &Asked, now: TokioInstant) -> PendingRequest {
         let request = &asked.request;
         let cost = match request.is_cost_estimated {
@@ -221,7 +231,8 @@ impl Queue for Hosted {
             .leave_units(self.part.left(units), share, is_alone);
         let is_known = *self.shared.is_plan_known.borrow() && self.knows_others(&state);
         state.is_held = !(may_start && is_known);
-        state.is_held_beyond_share = self.turns.is_some_and(|turns| !turns.is_own(now));
+        state.is_held_beyond_share =
+            !self.is_settled(&state) || self.turns.is_some_and(|turns| !turns.is_own(now));
         self.next_wake = state.advance(self.shared.queue_timeout);
         self.shared.signal_wanted_snapshot(&state);
         let tell_admitted = !state.backoff.is_idle() || state.probe.running().is_some();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::part::Share;
 
 /// How long the turn of a gateway lasts. Snapshots are requested four times a second, and it needs
-/// two.
+/// three.
 const TURN: Duration = Duration::from_secs(2);
 
 /// At the begin of its turn it starts nothing: a request of the one before may still be on its way to
