@@ -34,22 +34,16 @@ pub(super) struct Sending<'a> {
 }
 
 /// Asks one model at one account after the other, until one answers.
-pub(super) async fn ask<X: Exchange>(
+pub(super) async fn ask<'a, X: Exchange>(
     call: &Call,
-    turn: &mut Turn<'_>,
+    turn: &mut Turn<'a>,
     candidate: &mut Candidate,
     sending: &Sending<'_>,
 ) -> Result<upstream::Reply<X::Answer>> {
     loop {
-        let account = turn.next(call)?;
-        let (account, asked) = match turn.acquire(call, account).await {
-            Ok((account, permit)) => {
-                let asking = ask_at::<X>(call, account, permit, turn, candidate, sending);
-                (account, asking.await)
-            }
-            Err(error) => (account, Err(error)),
-        };
-        match asked {
+        let mut account = turn.next(call)?;
+        let asking = ask_at::<X>(call, &mut account, turn, candidate, sending);
+        match asking.await {
             Ok(reply) => {
                 turn.record_answer(account);
                 return Ok(reply);
@@ -62,19 +56,22 @@ pub(super) async fn ask<X: Exchange>(
     }
 }
 
-/// Asks one model at one account, with the units of `permit`. Sends the request again after
+/// Asks one model at one account, as soon as there are units for it. Another account may have some
+/// before: then it is that `account` from there on. Sends the request again after
 /// a failure that another attempt may cure: after a short wait the client does that itself; before
 /// a long one it returns the error with the wait ([`Attempts::take_later`]), and the units are
 /// given back until then.
-async fn ask_at<X: Exchange>(
+async fn ask_at<'a, X: Exchange>(
     call: &Call,
-    account: &UpstreamAccount,
-    mut permit: Permit,
-    turn: &Turn<'_>,
+    account: &mut &'a UpstreamAccount,
+    turn: &mut Turn<'a>,
     candidate: &mut Candidate,
     sending: &Sending<'_>,
 ) -> Result<upstream::Reply<X::Answer>> {
     let model = Arc::clone(&candidate.model);
+    let (first, mut permit) = turn.acquire(call, account).await?;
+    *account = first;
+    let account = first;
     trace_units(call, &permit, permit.waited());
     let mut attempts = None;
     loop {
