@@ -32,6 +32,7 @@ LOAD_SECONDS = 30
 EMPTY = {
     "featherwire_upstream_refusals_total": "unless Featherless refuses a call that the gateway thought it had units for",
     "featherwire_trace_spans_lost_total": "until traces are on",
+    "featherwire_cluster_role": "unless gateways share a queue",
 }
 
 
