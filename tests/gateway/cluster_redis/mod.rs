@@ -3,6 +3,7 @@
 mod circuits;
 mod elections;
 mod limits;
+mod lines;
 mod messages;
 mod servers;
 
