@@ -1,21 +1,29 @@
 //! Calls that wait for units, when another account has room first.
 
-use super::{MODEL, account, emulator, gateway, in_use, wait_for_gauge, wait_for_plans};
+use super::{Emulator, Gateway, MODEL, emulator, fixed, gateway, in_use, wait_for_gauge};
 
-/// A model that costs four units.
+/// A model that costs four units at the first account, whose list tells it first.
 const LARGE_MODEL: &str = "Qwen/Qwen2.5-72B-Instruct";
 
 const QUEUED: &str = "featherwire_queue_requests";
 
+/// A gateway with two accounts of this number of units. Without a feed, so that only the end of a call tells
+/// of room.
+async fn two(small_units: u32, large_units: u32) -> (Gateway, Emulator, Emulator) {
+    let (small, large) = (
+        emulator(small_units, 1.0).await,
+        emulator(large_units, 1.0).await,
+    );
+    let accounts = [
+        fixed("small", small.address, small_units),
+        fixed("large", large.address, large_units),
+    ];
+    (gateway(accounts).await, small, large)
+}
+
 #[tokio::test]
 async fn a_call_that_waits_at_one_account_starts_at_another_that_has_room_first() {
-    let (small, large) = (emulator(2, 1.0).await, emulator(4, 1.0).await);
-    let accounts = [
-        account("small", small.address),
-        account("large", large.address),
-    ];
-    let gateway = gateway(accounts).await;
-    wait_for_plans(&gateway, &[("small", 2.0), ("large", 4.0)]).await;
+    let (gateway, small, large) = two(2, 4).await;
     let mut streams = Vec::new();
     for _ in 0..6 {
         streams.push(gateway.open_stream(MODEL).await);
@@ -42,13 +50,7 @@ async fn a_call_that_waits_at_one_account_starts_at_another_that_has_room_first(
 
 #[tokio::test]
 async fn a_call_that_cannot_use_the_room_lets_the_next_one_look() {
-    let (small, large) = (emulator(1, 1.0).await, emulator(8, 1.0).await);
-    let accounts = [
-        account("small", small.address),
-        account("large", large.address),
-    ];
-    let gateway = gateway(accounts).await;
-    wait_for_plans(&gateway, &[("small", 1.0), ("large", 8.0)]).await;
+    let (gateway, small, large) = two(1, 8).await;
     let mut streams = Vec::new();
     for _ in 0..7 {
         streams.push(gateway.open_stream(MODEL).await);
@@ -84,21 +86,16 @@ async fn a_call_that_cannot_use_the_room_lets_the_next_one_look() {
 
 #[tokio::test]
 async fn all_calls_that_fit_start_when_one_large_call_ends() {
-    let (small, large) = (emulator(4, 1.0).await, emulator(16, 1.0).await);
-    let accounts = [
-        account("small", small.address),
-        account("large", large.address),
-    ];
-    let gateway = gateway(accounts).await;
-    wait_for_plans(&gateway, &[("small", 4.0), ("large", 16.0)]).await;
+    let (gateway, small, large) = two(4, 16).await;
     let mut streams = Vec::new();
-    for _ in 0..3 {
-        streams.push(gateway.open_stream(LARGE_MODEL).await);
+    for _ in 0..12 {
+        streams.push(gateway.open_stream(MODEL).await);
     }
     // Four units are free at each, and the first account is the better one then.
     let at_small = gateway.open_stream(LARGE_MODEL).await;
-    assert_eq!(in_use(&gateway, ["small", "large"]).await, [4.0, 12.0]);
-    streams.push(gateway.open_stream(LARGE_MODEL).await);
+    for _ in 0..4 {
+        streams.push(gateway.open_stream(MODEL).await);
+    }
     assert_eq!(in_use(&gateway, ["small", "large"]).await, [4.0, 16.0]);
     let at_large = "class=\"default\",account=\"large\"";
     let waiting = async {
